@@ -1,0 +1,76 @@
+"""The recipe: every key once, with meaning, unit and source.
+
+Sources: paper = arXiv 2011.13971 (Ciga, Xu, Martel) and its authors' repository; SimCLR = arXiv
+2002.05709 and google-research/simclr; ours = unknown in the paper, chosen here. Configurations of
+runs (resnet18_mix.py …) change architecture, scale and places, never the method.
+"""
+
+import ml_collections
+
+from configs import linear_eval
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The paper's method at the scale of its "tenpercent" release, on one GPU box or a pod."""
+    config = ml_collections.ConfigDict()
+    config.program = "pretrain"
+    config.note = ""  # printed first: what to expect of this run
+    config.seed = 0  # decides parameters, order of patches and views
+
+    config.batch_size = 512  # patches in the global batch; ours (google's CIFAR recipe, B 512)
+    config.epochs = 1000.0  # paper
+    config.warmup_epochs = 10.0  # SimCLR
+    config.precision = "auto"  # bfloat16 compute on GPU and TPU, float32 on CPU; or name one
+
+    config.model = ml_collections.ConfigDict()
+    config.model.arch = "resnet18"  # paper: resnet18, 34, 50, 101
+    config.model.hidden = 512  # projection head 512-512-128, ReLU: paper, from its released weights
+    config.model.out = 128  # paper, from its released weights
+
+    config.data = ml_collections.ConfigDict()
+    config.data.mix = "data/mix"  # folder written by `histo-simclr mix`
+    config.data.px = 224  # px, side of the stored patches: paper
+    config.data.max_corrupt = 0.001  # share of the mix; more damaged records stop the run: ours
+
+    config.views = ml_collections.ConfigDict()
+    config.views.px = 224  # px, side of the views: paper
+    config.views.crop_scale = (0.2, 1.0)  # share of the area: ours (SimCLR: 0.08 to 1)
+    config.views.crop_ratio = (3 / 4, 4 / 3)  # width / height, uniform in its logarithm: SimCLR
+    config.views.horizontal_flip = 0.5  # probability: paper
+    config.views.vertical_flip = 0.5  # probability: paper
+    config.views.quarter_turn = 1.0  # probability of 0 to 3 quarter turns, evenly drawn: paper
+    config.views.jitter_probability = 0.8  # SimCLR
+    config.views.jitter_strength = 1.0  # s, multiplies the four below: SimCLR
+    config.views.brightness = 0.8  # factor from 1 ± 0.8 s: SimCLR
+    config.views.contrast = 0.8  # factor from 1 ± 0.8 s: SimCLR
+    config.views.saturation = 0.8  # factor from 1 ± 0.8 s: SimCLR
+    config.views.hue = 0.2  # turns, shift from ± 0.2 s: SimCLR
+    config.views.gray_probability = 0.2  # SimCLR
+    config.views.blur_probability = 0.5  # SimCLR
+    config.views.blur_sigma = (0.1, 2.0)  # px, uniform: SimCLR
+    config.views.mean = (0.5, 0.5, 0.5)  # of pixels in [0, 1]: paper (its issue 2)
+    config.views.std = (0.5, 0.5, 0.5)  # of pixels in [0, 1]: paper (its issue 2)
+
+    config.objective = ml_collections.ConfigDict()
+    config.objective.name = "nt_xent"  # paper; or dcl (arXiv 2110.06848)
+    config.objective.temperature = 0.5  # ours (SimCLR's for small batches)
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.name = "lars"  # paper; or sgd, adamw
+    config.optimizer.scaling = "sqrt"  # peak rate = base_rate · √B: SimCLR; or linear (· B/256), none
+    config.optimizer.base_rate = 0.075  # SimCLR, for sqrt scaling
+    config.optimizer.momentum = 0.9  # SimCLR
+    config.optimizer.weight_decay = 1e-6  # SimCLR; kernels only
+
+    # Linear evaluation at the end of the run; () evaluates nothing.
+    config.evaluation = linear_eval.defaults()
+    config.evaluation.records = ()  # labelled record sets
+
+    # Changes neither the numbers nor their order: free to differ when a run is resumed.
+    config.run = ml_collections.ConfigDict()
+    config.run.log_every = 100  # steps
+    config.run.checkpoint_every = 5000  # steps; the last step is saved as well
+    config.run.keep = 3  # newest checkpoints kept
+    config.run.keep_every = 0  # steps; a checkpoint at a multiple stays as well; 0: none
+    config.run.prefetch = 2  # batches waiting on the device
+    return config

@@ -1,0 +1,266 @@
+"""Orbax checkpoints: parameters, batch statistics, optimizer and metadata as separate items.
+
+Orbax restores flipped bytes without an error, so the metadata item holds a CRC32C, shape and dtype
+of every leaf; they are compared before anything restored is used. Writing is asynchronous and
+atomic: a step's folder has its final name only when whole.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import nnx
+
+from histo_simclr import state
+from histo_simclr.errors import InputError
+from histo_simclr.model.resnet import ResNet
+from histo_simclr.provenance import Provenance
+
+FOLDER = "checkpoints"  # in a workdir
+ARRAYS = ("params", "batch_stats", "optimizer")
+# What orbax and tensorstore raise for a torn, missing or unreadable file.
+DAMAGE = (ValueError, OSError, KeyError, RuntimeError)
+
+
+class Checkpoints:
+    """The checkpoints of one workdir, newest whole one first.
+
+    Args:
+      workdir: the run's folder; made when absent.
+      keep: number of newest checkpoints that stay.
+      keep_every: steps; a checkpoint at a multiple of it stays as well. 0: none.
+    """
+
+    def __init__(self, workdir: Path, *, keep: int, keep_every: int):
+        self.folder = workdir.absolute() / FOLDER
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            keep_period=keep_every or None,
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=True,
+        )
+        with _naming_disk_trouble(self.folder, None):
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def latest(self) -> int | None:
+        """Step of the newest whole checkpoint; None when there is none."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, arrays: nnx.State, provenance: Provenance) -> None:
+        """Starts to save; returns when the arrays are copied, waits for the save before it.
+
+        Raises:
+          InputError: this or the previous save failed, e.g. disk full; earlier checkpoints stand.
+        """
+        items = state.parts(arrays)
+        metadata = {
+            "step": step,
+            "provenance": provenance.to_json(),
+            "leaves": {name: _describe(tree, with_crc=True) for name, tree in items.items()},
+        }
+        saves = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        with _naming_disk_trouble(self.folder, self.latest()):
+            self._manager.save(
+                step, args=ocp.args.Composite(**saves, metadata=ocp.args.JsonSave(metadata))
+            )
+
+    def restore(self, step: int, arrays: nnx.State) -> tuple[nnx.State, Provenance]:
+        """The state saved at `step`, laid out like `arrays`, on whatever devices those are.
+
+        Raises:
+          InputError: another architecture or optimizer, or a damaged file.
+        """
+        path = self.folder / str(step)
+        stored, provenance = restore_items(path, state.parts(arrays))
+        return state.join(arrays, stored), provenance
+
+    def wait(self) -> None:
+        """Returns when everything saved is on disk; InputError when that failed."""
+        with _naming_disk_trouble(self.folder, self.latest()):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and releases orbax's threads; InputError when the last save failed."""
+        with _naming_disk_trouble(self.folder, self.latest()):
+            self._manager.close()
+
+
+def load_encoder(path: str | Path) -> tuple[ResNet, Provenance, Path]:
+    """The encoder of a checkpoint, in eval mode, without its projection head.
+
+    Args:
+      path: a workdir (its newest checkpoint is taken) or one step's folder.
+
+    Returns:
+      The encoder, its provenance (statistics, px, mix, …), and the step's folder.
+
+    Raises:
+      InputError: no checkpoint there, or a damaged one.
+    """
+    path = resolve(path)
+    provenance = read_provenance(path)
+    encoder = nnx.eval_shape(lambda: ResNet(provenance.arch, rngs=nnx.Rngs(0)))
+    graph, params, batch_stats = nnx.split(encoder, nnx.Param, nnx.BatchStat)
+    wanted = {"params": params, "batch_stats": batch_stats}
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    targets = {
+        name: {"encoder": _targets(nnx.to_pure_dict(part), device)} for name, part in wanted.items()
+    }
+    stored, _ = restore_items(path, targets, partial={"params": "head"})
+    for name, part in wanted.items():
+        nnx.replace_by_pure_dict(part, stored[name]["encoder"])
+    encoder = nnx.merge(graph, params, batch_stats)
+    encoder.eval()
+    return encoder, provenance, path
+
+
+def resolve(path: str | Path) -> Path:
+    """One step's folder, given itself or a workdir, whose newest whole checkpoint is taken."""
+    path = Path(path).absolute()
+    if (path / "metadata").is_dir() and (path / "params").is_dir():
+        return path
+    folder = path if path.name == FOLDER else path / FOLDER
+    steps = [int(entry.name) for entry in folder.glob("*") if entry.name.isdigit()]
+    if not steps:
+        raise InputError(
+            "no checkpoint here" if path.is_dir() else "no such checkpoint",
+            where=path,
+            way_out="give a workdir of a pretraining run, or one step's folder in its checkpoints/",
+        )
+    return folder / str(max(steps))
+
+
+def read_provenance(path: Path) -> Provenance:
+    """Provenance of one step's folder."""
+    return Provenance.from_json(_read_metadata(path)["provenance"], where=path)
+
+
+def restore_items(
+    path: Path, targets: dict[str, Any], *, partial: dict[str, str] | None = None
+) -> tuple[dict[str, Any], Provenance]:
+    """Restores named items of one step's folder; every key is accounted for, every leaf checked.
+
+    Args:
+      path: one step's folder.
+      targets: item → tree of arrays or jax.ShapeDtypeStruct with sharding.
+      partial: item → top-level name that may be stored without being wanted.
+
+    Raises:
+      InputError: keys, shapes or dtypes differ from the targets', or bytes changed on disk.
+    """
+    metadata = _read_metadata(path)
+    for item, tree in targets.items():
+        left_out = (partial or {}).get(item)
+        leaves = {
+            name: leaf
+            for name, leaf in metadata["leaves"][item].items()
+            if left_out is None or name.split("/")[0] != left_out
+        }
+        _check_same_leaves(path, item, leaves, _describe(tree, with_crc=False))
+    restored = {}
+    for item, tree in targets.items():
+        structs = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+        restored[item] = _read_item(path, item, structs)
+        for name, leaf in _named_leaves(restored[item]):
+            if _crc(leaf) != metadata["leaves"][item][name]["crc32c"]:
+                raise _damaged(path, f"{item}/{name} does not have the checksum it was saved with")
+    return restored, Provenance.from_json(metadata["provenance"], where=path)
+
+
+def _read_item(path: Path, item: str, structs: Any) -> Any:
+    arguments = jax.tree.map(lambda s: ocp.ArrayRestoreArgs(sharding=s.sharding), structs)
+    handler = ocp.PyTreeCheckpointHandler()
+    try:
+        with ocp.Checkpointer(handler) as checkpointer:
+            return checkpointer.restore(
+                path / item,
+                args=ocp.args.PyTreeRestore(
+                    item=structs, restore_args=arguments, partial_restore=True
+                ),
+            )
+    except DAMAGE as error:
+        raise _damaged(path, f"{item} cannot be read: {_first_line(error)}") from error
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    try:
+        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+            metadata = checkpointer.restore(path / "metadata", args=ocp.args.JsonRestore())
+        if metadata.keys() < {"step", "provenance", "leaves"}:
+            raise KeyError("step, provenance and leaves expected")
+    except DAMAGE as error:
+        raise _damaged(path, f"metadata cannot be read: {_first_line(error)}") from error
+    return metadata
+
+
+def _describe(tree: Any, *, with_crc: bool) -> dict[str, dict[str, Any]]:
+    described = {}
+    for name, leaf in _named_leaves(tree):
+        described[name] = {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
+        if with_crc:
+            described[name]["crc32c"] = _crc(leaf)
+    return described
+
+
+def _named_leaves(tree: Any) -> Iterator[tuple[str, Any]]:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        yield "/".join(str(getattr(part, "key", part)) for part in path), leaf
+
+
+def _crc(leaf: jax.Array) -> int:
+    return google_crc32c.value(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
+
+
+def _targets(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+    )
+
+
+def _check_same_leaves(
+    path: Path, item: str, stored: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    for name in sorted(stored.keys() | wanted.keys()):
+        old, new = stored.get(name), wanted.get(name)
+        if old and new and all(old[field] == new[field] for field in ("shape", "dtype")):
+            continue
+        found = f"{old['shape']} {old['dtype']}" if old else "absent"
+        expected = f"{new['shape']} {new['dtype']}" if new else "absent"
+        raise InputError(
+            f"checkpoint is of another architecture or optimizer: {item}/{name} is {found}, "
+            f"expected {expected}",
+            where=path,
+            way_out="use the configuration that wrote it, or another workdir",
+        )
+
+
+def _damaged(path: Path, what: str) -> InputError:
+    others = [int(entry.name) for entry in path.parent.glob("*") if entry.name.isdigit()]
+    before = [step for step in others if path.name.isdigit() and step < int(path.name)]
+    goes_on = f"to go on from step {max(before)}" if before else "and start anew"
+    return InputError(f"damaged checkpoint: {what}", where=path, way_out=f"remove it {goes_on}")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:200]
+
+
+@contextlib.contextmanager
+def _naming_disk_trouble(folder: Path, last_good: int | None) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGE as error:
+        for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        stands = "no checkpoint stands yet" if last_good is None else f"step {last_good} stands"
+        raise InputError(
+            f"checkpoint cannot be saved: {_first_line(error)}; {stands}",
+            where=folder,
+            way_out="make room or give a writable --workdir=DIR, then run the same command again",
+        ) from error

@@ -1,0 +1,98 @@
+"""`histo-simclr COMMAND`: one function a command, each importing its module when called."""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from histo_simclr.errors import InputError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; 0 on success, 2 after one clear line about bad input."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    try:
+        args = parser(command_of(arguments)).parse_args(arguments)
+        args.run(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def command_of(arguments: list[str] | None) -> str | None:
+    """The command named on the command line, so that only its module is imported."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return given[0] if given and given[0] in COMMANDS else None
+
+
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; the arguments of `only` are filled in, or all without it."""
+    top = argparse.ArgumentParser(prog="histo-simclr", description=__doc__)
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for name, (add_arguments, summary) in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        if only in (None, name):
+            add_arguments(sub)
+    return top
+
+
+def _prepare(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.prepare import write
+
+    write.add_arguments(sub)
+    sub.set_defaults(run=write.run)
+
+
+def _mix(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.prepare import mix
+
+    mix.add_arguments(sub)
+    sub.set_defaults(run=mix.run)
+
+
+def _views(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("mix", type=Path, help="folder written by `histo-simclr mix`")
+    sub.add_argument("--out", type=Path, required=True, help="PNG to write")
+    sub.add_argument("--config", default="configs/resnet18_mix.py", help="NAME.py[:preset]")
+    sub.add_argument("--patches", type=int, default=8, help="rows of the picture")
+    sub.add_argument("--pairs", type=int, default=4, help="pairs of views beside each patch")
+    sub.add_argument("--seed", type=int, default=0, help="chooses patches and views")
+    sub.set_defaults(run=_write_views)
+
+
+def _write_views(args: argparse.Namespace) -> None:
+    import jax
+    import numpy as np
+
+    from histo_simclr import pictures, records
+    from histo_simclr.config import load
+    from histo_simclr.input import order, reader
+    from histo_simclr.views import compose
+
+    config = load(args.config)
+    rows, _ = records.load_mix(args.mix)
+    drawn = order.batch_rows(0, seed=args.seed, n=len(rows), batch_size=args.patches)
+    patches = next(reader.read(rows, lambda _: drawn, start=0, stop=1))
+    views = []
+    for pair in range(args.pairs):
+        key = jax.random.fold_in(jax.random.key(args.seed), pair)
+        views += compose.two_views(key, patches, **config.views)
+    mean, std = np.asarray(config.views.mean), np.asarray(config.views.std)
+    shown = [np.clip(np.asarray(view) * std + mean, 0, 1) for view in views]
+    pictures.views_grid(patches, shown, args.out)
+    print(f"wrote {args.out}: {args.patches} patches, {args.pairs} pairs of views each")
+
+
+COMMANDS = {
+    "prepare": (_prepare, "patch images or a TFDS set → a record set"),
+    "mix": (_mix, "record sets → a mix: which patches to pretrain on"),
+    "views": (_views, "a picture of patches beside their views"),
+}

@@ -1,0 +1,139 @@
+"""Checks of a pretraining configuration that no single key can make, and what follows from it."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from histo_simclr.errors import InputError
+
+# Sub-config of keys that change neither the numbers nor their order: free to differ at a resume.
+FREE = "run"
+
+
+class Plan(NamedTuple):
+    """Sizes that follow from the configuration and the mix, in optimizer steps."""
+
+    steps_per_epoch: int
+    total_steps: int
+    warmup_steps: int
+    patch_passes: int
+
+
+def load(name: str) -> ml_collections.ConfigDict:
+    """The configuration that `--config=name` gives, for callers without flags.
+
+    Args:
+      name: path of a configuration file, with :preset or without.
+
+    Raises:
+      InputError: no such file or preset.
+    """
+    path, _, preset = name.partition(":")
+    if not Path(path).is_file():
+        raise InputError("no such configuration", where=path, way_out="give configs/NAME.py")
+    root = str(Path(path).absolute().parent.parent)
+    if root not in sys.path:
+        sys.path.insert(0, root)  # configurations import each other as `configs.NAME`
+    spec = importlib.util.spec_from_file_location(f"configs.{Path(path).stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*filter(None, [preset]))
+
+
+def plan(config: ml_collections.ConfigDict, patches: int) -> Plan:
+    """Steps from epochs. One epoch is `patches // batch_size` steps, the remainder is left out.
+
+    Raises:
+      InputError: fewer patches than one batch, or a schedule that does not fit.
+    """
+    if patches < config.batch_size:
+        raise InputError(
+            f"the mix holds {patches} patches, fewer than one batch of {config.batch_size}",
+            where="config.batch_size",
+            way_out="set --config.batch_size smaller, or mix more patches",
+        )
+    steps_per_epoch = patches // config.batch_size
+    total = round(steps_per_epoch * config.epochs)
+    warmup = round(steps_per_epoch * config.warmup_epochs)
+    if total < 1 or warmup >= total:
+        raise InputError(
+            f"{config.warmup_epochs} warm-up epochs do not fit {config.epochs} epochs",
+            where="config.epochs",
+            way_out="set --config.warmup_epochs smaller or --config.epochs larger",
+        )
+    return Plan(steps_per_epoch, total, warmup, total * config.batch_size)
+
+
+def check(config: ml_collections.ConfigDict, *, devices: int, mix_px: int) -> None:
+    """Cross-field checks of a pretraining configuration.
+
+    Raises:
+      InputError: names the key and the way out.
+    """
+    if config.batch_size < 2 or config.batch_size % devices:
+        below = max(devices, config.batch_size // devices * devices)
+        raise InputError(
+            f"batch of {config.batch_size} cannot be split over {devices} devices",
+            where="config.batch_size",
+            way_out=f"set --config.batch_size={below if below > 1 else 2 * devices}",
+        )
+    if mix_px != config.data.px:
+        raise InputError(
+            f"mix has {mix_px} px patches, the config asks for {config.data.px} px",
+            where=config.data.mix,
+            way_out=f"set --config.data.px={mix_px}, or mix record sets of {config.data.px} px",
+        )
+    choices = {
+        "objective.name": ("nt_xent", "dcl"),
+        "optimizer.name": ("lars", "sgd", "adamw"),
+        "optimizer.scaling": ("sqrt", "linear", "none"),
+        "precision": ("auto", "bfloat16", "float32"),
+    }
+    flat = dict(_flatten(config.to_dict()))
+    for key, allowed in choices.items():
+        if flat[key] not in allowed:
+            raise InputError(
+                f"{flat[key]!r} is not one of {', '.join(allowed)}",
+                where=f"config.{key}",
+                way_out=f"set --config.{key}={allowed[0]}",
+            )
+    for key in ("objective.temperature", "optimizer.base_rate", "epochs", "views.px"):
+        if flat[key] <= 0:
+            raise InputError(
+                f"must be above 0, is {flat[key]}", where=f"config.{key}", way_out="give a size"
+            )
+
+
+def identity(config: ml_collections.ConfigDict, *, mix_digest: str) -> dict[str, Any]:
+    """What decides a run's results: the configuration without free keys and places, plus the mix.
+
+    The mix counts by its digest, so a mix that was moved is still the same.
+    """
+    content = json.loads(config.to_json_best_effort())
+    content.pop(FREE, None)
+    content["data"].pop("mix")
+    return content | {"mix_digest": mix_digest}
+
+
+def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(dotted key, old value, new value) for every leaf that differs; "absent" where one lacks it."""
+    before, after = dict(_flatten(old)), dict(_flatten(new))
+    return [
+        (key, before.get(key, "absent"), after.get(key, "absent"))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key, "absent") != after.get(key, "absent")
+    ]
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    leaves = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            leaves += _flatten(value, f"{prefix}{key}.")
+        else:
+            leaves.append((prefix + key, value))
+    return leaves

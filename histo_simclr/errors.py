@@ -1,0 +1,18 @@
+"""The one error that a user can mend; everything else is a defect and keeps its traceback."""
+
+
+class InputError(Exception):
+    """Bad input: says what is wrong, where, and the way out, in one line.
+
+    Args:
+      what: the fact found, e.g. "mix has 96 px patches, the config asks for 224 px".
+      where: the file, config key or flag it was found in.
+      way_out: what the user can do about it.
+    """
+
+    def __init__(self, what: str, *, where: object, way_out: str):
+        super().__init__(what)
+        self.what, self.where, self.way_out = what, str(where), way_out
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}; {self.way_out}"

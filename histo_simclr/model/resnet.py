@@ -1,0 +1,167 @@
+"""ResNet-18/34/50/101, numerically torchvision's: (N, H, W, 3) in, global average pool out.
+
+Module and attribute names are torchvision's (`layer1[0].conv1`, `downsample[0]`); parameter names
+are Flax's. A classifier is not part of an encoder. Knows nothing of files, config or devices.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from histo_simclr.errors import InputError
+
+STAGE_BLOCKS = {
+    "resnet18": (2, 2, 2, 2),
+    "resnet34": (3, 4, 6, 3),
+    "resnet50": (3, 4, 6, 3),
+    "resnet101": (3, 4, 23, 3),
+}
+ARCHS = tuple(STAGE_BLOCKS)
+STAGE_WIDTHS = (64, 128, 256, 512)
+
+# torchvision.models.resnet: kaiming_normal_(mode="fan_out", nonlinearity="relu").
+_conv_init = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class BasicBlock(nnx.Module):
+    """Two 3x3 convolutions and a shortcut (arXiv 1512.03385, fig. 5 left)."""
+
+    expansion = 1
+
+    def __init__(self, fan_in: int, width: int, stride: int, *, rngs: nnx.Rngs, dtype: DTypeLike):
+        self.conv1 = _conv(fan_in, width, 3, stride, rngs=rngs, dtype=dtype)
+        self.bn1 = _batch_norm(width, rngs=rngs, dtype=dtype)
+        self.conv2 = _conv(width, width, 3, 1, rngs=rngs, dtype=dtype)
+        self.bn2 = _batch_norm(width, rngs=rngs, dtype=dtype)
+        self.downsample = _downsample(fan_in, width, stride, rngs=rngs, dtype=dtype)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(N, H, W, fan_in) -> (N, ceil(H / stride), ceil(W / stride), width * expansion)."""
+        y = jax.nn.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return jax.nn.relu(y + _shortcut(self.downsample, x))
+
+
+class Bottleneck(nnx.Module):
+    """1x1, 3x3, 1x1 and a shortcut. The stride sits on the 3x3, as in torchvision ("v1.5")."""
+
+    expansion = 4
+
+    def __init__(self, fan_in: int, width: int, stride: int, *, rngs: nnx.Rngs, dtype: DTypeLike):
+        out = width * self.expansion
+        self.conv1 = _conv(fan_in, width, 1, 1, rngs=rngs, dtype=dtype)
+        self.bn1 = _batch_norm(width, rngs=rngs, dtype=dtype)
+        self.conv2 = _conv(width, width, 3, stride, rngs=rngs, dtype=dtype)
+        self.bn2 = _batch_norm(width, rngs=rngs, dtype=dtype)
+        self.conv3 = _conv(width, out, 1, 1, rngs=rngs, dtype=dtype)
+        self.bn3 = _batch_norm(out, rngs=rngs, dtype=dtype)
+        self.downsample = _downsample(fan_in, out, stride, rngs=rngs, dtype=dtype)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(N, H, W, fan_in) -> (N, ceil(H / stride), ceil(W / stride), width * expansion)."""
+        y = jax.nn.relu(self.bn1(self.conv1(x)))
+        y = jax.nn.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return jax.nn.relu(y + _shortcut(self.downsample, x))
+
+
+class ResNet(nnx.Module):
+    """Encoder: a torchvision ResNet up to its global average pool.
+
+    Args:
+      arch: one of ARCHS.
+      rngs: `params` stream for the weights.
+      dtype: of the computation; parameters and batch statistics are float32.
+
+    Raises:
+      InputError: unknown arch.
+    """
+
+    def __init__(self, arch: str, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
+        if arch not in STAGE_BLOCKS:
+            raise InputError(
+                f"unknown architecture {arch!r}",
+                where="arch",
+                way_out=f"choose one of {', '.join(ARCHS)}",
+            )
+        block = Bottleneck if arch in ("resnet50", "resnet101") else BasicBlock
+        self.conv1 = _conv(3, 64, 7, 2, rngs=rngs, dtype=dtype)
+        self.bn1 = _batch_norm(64, rngs=rngs, dtype=dtype)
+        fan_in, stages = 64, []
+        for stage, (width, count) in enumerate(zip(STAGE_WIDTHS, STAGE_BLOCKS[arch], strict=True)):
+            blocks = []
+            for index in range(count):
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(block(fan_in, width, stride, rngs=rngs, dtype=dtype))
+                fan_in = width * block.expansion
+            stages.append(nnx.List(blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.num_features = fan_in
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Features of normalized images.
+
+        Args:
+          x: (N, H, W, 3), any float; H and W of any size, odd ones too.
+
+        Returns:
+          (N, num_features) float32 (float64 when computed so), >= 0.
+        """
+        x = max_pool(jax.nn.relu(self.bn1(self.conv1(x))))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for block in stage:
+                x = block(x)
+        return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """3x3 maximum at stride 2 with a border of -inf: (N, H, W, C) -> (N, ceil(H/2), ceil(W/2), C).
+
+    As maxima of strided slices, first over rows, then over columns: the gradient is then a chain of
+    selects, where that of `reduce_window` is a select-and-scatter, slow on CPU.
+    """
+    for axis in (1, 2):
+        out = (x.shape[axis] + 1) // 2
+        border = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]
+        padded = jnp.pad(x, border, constant_values=-jnp.inf)
+        first, second, third = (
+            jax.lax.slice_in_dim(padded, start, start + 2 * out - 1, stride=2, axis=axis)
+            for start in range(3)
+        )
+        x = jnp.maximum(jnp.maximum(first, second), third)
+    return x
+
+
+def _conv(fan_in: int, out: int, kernel: int, stride: int, *, rngs, dtype) -> nnx.Conv:
+    # Explicit padding: at stride 2 XLA's SAME pads even sizes on one side only, torch on both.
+    return nnx.Conv(
+        fan_in,
+        out,
+        (kernel, kernel),
+        strides=stride,
+        padding=[(kernel // 2, kernel // 2)] * 2,
+        use_bias=False,
+        kernel_init=_conv_init,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def _batch_norm(width: int, *, rngs, dtype) -> nnx.BatchNorm:
+    # torch counts momentum the other way round: its 0.1 is 0.9 here.
+    return nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+
+
+def _downsample(fan_in: int, out: int, stride: int, *, rngs, dtype) -> nnx.List | None:
+    if fan_in == out and stride == 1:
+        return None
+    conv = _conv(fan_in, out, 1, stride, rngs=rngs, dtype=dtype)
+    return nnx.List([conv, _batch_norm(out, rngs=rngs, dtype=dtype)])
+
+
+def _shortcut(downsample: nnx.List | None, x: jax.Array) -> jax.Array:
+    if downsample is None:
+        return x
+    conv, batch_norm = downsample
+    return batch_norm(conv(x))

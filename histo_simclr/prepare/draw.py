@@ -1,0 +1,59 @@
+"""How many patches each cohort gives to a mix, and which: arrays in, arrays out."""
+
+import zlib
+
+import numpy as np
+
+
+def quotas(available: np.ndarray, size: int, exponent: float) -> np.ndarray:
+    """Rows to draw from each cohort: shares proportional to available ** exponent.
+
+    A cohort too small for its share gives all it has, and the others divide the rest by the same
+    rule. Whole numbers by largest remainder; of equal remainders the first cohort's goes first.
+
+    Args:
+      available: (C,) int, rows that each cohort has.
+      size: rows wanted in all, at most available.sum().
+      exponent: 0: even, 1: proportional, between: tempered.
+
+    Returns:
+      (C,) int64, of sum `size`.
+
+    Raises:
+      ValueError: size exceeds what there is.
+    """
+    available = np.asarray(available, np.int64)
+    if size > available.sum():
+        raise ValueError(f"{size} rows wanted of {available.sum()}")
+    weights = np.where(available > 0, available.astype(np.float64) ** exponent, 0.0)
+    share, is_open, rest = np.zeros(len(available)), available > 0, float(size)
+    while is_open.any():
+        share[is_open] = rest * weights[is_open] / weights[is_open].sum()
+        is_full = is_open & (share >= available)
+        if not is_full.any():
+            break
+        share[is_full] = available[is_full]
+        rest -= available[is_full].sum()
+        is_open &= ~is_full
+    # Rounded, so that shares equal by arithmetic are equal in floating point too.
+    share = np.round(share, 6)
+    quota = np.floor(share).astype(np.int64)
+    largest = np.argsort(quota - share, kind="stable")
+    quota[largest[: size - quota.sum()]] += 1
+    return quota
+
+
+def choose(available: int, count: int, *, seed: int, cohort: str) -> np.ndarray:
+    """Which of a cohort's rows: (count,) int64, ascending, without replacement.
+
+    Depends on the cohort's name, so that adding a cohort does not redraw the others.
+    """
+    generator = np.random.default_rng([seed, zlib.crc32(cohort.encode())])
+    return np.sort(generator.choice(available, count, replace=False, shuffle=False))
+
+
+def first_of_each(hashes: np.ndarray) -> np.ndarray:
+    """(n,) bool: True where a value stands for the first time."""
+    is_first = np.zeros(len(hashes), bool)
+    is_first[np.unique(hashes, return_index=True)[1]] = True
+    return is_first

@@ -1,0 +1,80 @@
+"""The manifest of a record set: one Parquet row a record, written as the records are."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from histo_simclr.records import LOCATION_FIELDS, MOMENT_FIELDS, PROVENANCE_FIELDS, SOURCE_FIELDS
+
+# Bounds memory; a constant, so that the file's bytes depend on the rows alone.
+ROW_GROUP = 16_384
+_ARROW = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
+_LOCATION = {
+    "split": pyarrow.string(),
+    "shard": pyarrow.string(),
+    "offset": pyarrow.int64(),
+    "length": pyarrow.int64(),
+    "crc": pyarrow.uint32(),
+}
+SCHEMA = pyarrow.schema(
+    [
+        *((name, _ARROW[kind]) for name, (kind, _) in PROVENANCE_FIELDS.items()),
+        ("label", pyarrow.string()),
+        *((name, _LOCATION[name]) for name in LOCATION_FIELDS),
+        *((name, pyarrow.string()) for name in SOURCE_FIELDS),
+        *((name, pyarrow.float64()) for name in MOMENT_FIELDS),
+    ]
+)
+
+
+class ManifestWriter:
+    """Collects rows and writes them by row groups; shards are numbers until `finish` names them.
+
+    Args:
+      folder: of the record set. The file gets its name manifest.parquet in `finish` only.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._part = folder / "manifest.part"
+        self._schema = SCHEMA.set(
+            SCHEMA.get_field_index("shard"), pyarrow.field("shard", pyarrow.int32())
+        )
+        self._writer = pyarrow.parquet.ParquetWriter(self._part, self._schema)
+        self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Adds one row; keys are the names of SCHEMA, `shard` a number within the split."""
+        for name, values in self._columns.items():
+            values.append(row[name])
+        if len(values) >= ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(pyarrow.table(self._columns, schema=self._schema))
+        self._columns = {name: [] for name in self._schema.names}
+
+    def close(self) -> None:
+        """Closes the file as it is."""
+        self._writer.close()
+
+    def finish(self, shards: Mapping[str, list[str]]) -> None:
+        """Writes manifest.parquet with the shards' final names, given for each split."""
+        if self._columns["key"]:
+            self._flush()
+        self.close()
+        target_file = self._folder / "manifest.parquet"
+        column = SCHEMA.get_field_index("shard")
+        with (
+            pyarrow.parquet.ParquetFile(self._part) as source,
+            pyarrow.parquet.ParquetWriter(target_file, SCHEMA, compression="zstd") as target,
+        ):
+            for group in range(source.num_row_groups):
+                table = source.read_row_group(group)
+                pairs = zip(table["split"].to_pylist(), table["shard"].to_pylist(), strict=True)
+                names = pyarrow.array([shards[split][shard] for split, shard in pairs])
+                target.write_table(table.set_column(column, SCHEMA.field(column), names))
+        self._part.unlink()

@@ -1,0 +1,183 @@
+"""The files of one record set while they grow: shards, manifest, rejections, metadata."""
+
+import collections
+import contextlib
+import csv
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from histo_simclr.errors import InputError
+from histo_simclr.prepare import plan as planning
+from histo_simclr.prepare.item import Item
+from histo_simclr.prepare.manifest import ManifestWriter
+from histo_simclr.prepare.patches import Cutting, Patch, Result
+from histo_simclr.prepare.progress import Progress
+from histo_simclr.prepare.tfrecord import Schema, ShardWriter, write_metadata
+from histo_simclr.records import MOMENT_FIELDS
+
+VERSION = "1.0.0"
+
+
+class Cohort(NamedTuple):
+    """What record_set.json says of the data's origin; empty where unknown.
+
+    Fields:
+      name: as people write it; the folder's name is made from it.
+      license: e.g. "CC BY 4.0".
+      commercial_use: "yes", "no" or "unknown".
+      citation, url: whom to credit and where it came from.
+    """
+
+    name: str
+    license: str
+    commercial_use: str
+    citation: str
+    url: str
+
+
+def slug(name: str) -> str:
+    """A cohort's name as TFDS takes it: lower case, digits and `_`, a letter first."""
+    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    if not plain:
+        raise InputError(f"{name!r} is no name", where="--name", way_out="use letters or digits")
+    return plain if plain[0].isalpha() else f"set_{plain}"
+
+
+class RecordSetWriter:
+    """Writes one record set into an empty folder.
+
+    Args:
+      folder: where; it is named and moved by the caller.
+      name: TFDS name, see `slug`.
+      cohort, cutting: what the data are and how they are cut.
+      plan: what the source will give.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, cohort: Cohort, cutting: Cutting, plan: planning.Plan
+    ):
+        self._folder, self._name, self._cohort = folder, name, cohort
+        self._cutting, self._plan = cutting, plan
+        self._schema = Schema(
+            px=cutting.px, encoding=cutting.encoding, class_names=plan.class_names
+        )
+        self._shards = {split: ShardWriter(folder, name, split) for split in plan.splits}
+        self._manifest = ManifestWriter(folder)
+        self._open = contextlib.ExitStack()
+        rejections = self._open.enter_context(
+            open(folder / "rejected.csv", "w", newline="", encoding="utf-8")  # noqa: SIM115 - in the stack
+        )
+        self._rejected_csv = csv.writer(rejections, lineterminator="\n")
+        self._rejected_csv.writerow(["source", "reason"])
+        self._rejected: list[str] = []
+        self._num_rejected = 0
+        self._labels: collections.Counter[tuple[str, str]] = collections.Counter()
+
+    def write(
+        self, results: Iterator[tuple[Item, Result]], *, where: str, max_rejected: float
+    ) -> None:
+        """Writes all results; InputError once more images are rejected than may be."""
+        progress = Progress("images", self._plan.images)
+        for number, (item, result) in enumerate(results):
+            progress.show(number, f"{self._num_rejected} rejected")
+            reason = item.reason or result.reason
+            if reason:
+                self._reject(item, reason, where, max_rejected)
+            for patch in result.patches:
+                self._write_patch(item, result, patch)
+        progress.close()
+
+    def _reject(self, item: Item, reason: str, where: str, max_rejected: float) -> None:
+        self._rejected_csv.writerow([item.name, reason])
+        self._num_rejected += 1
+        if self._num_rejected <= 3:
+            self._rejected.append(f"{item.name}: {reason}")
+        if self._num_rejected > max_rejected * self._plan.images:
+            raise InputError(
+                f"more than {max_rejected:.1%} of {self._plan.images} images cannot be used "
+                f"({'; '.join(self._rejected)})",
+                where=where,
+                way_out="mend or remove them, or raise --max-rejected",
+            )
+
+    def _write_patch(self, item: Item, result: Result, patch: Patch) -> None:
+        suffix = f"_{patch.x}_{patch.y}" if patch.x >= 0 else ""
+        provenance = {
+            "key": f"{self._cohort.name}/{item.name}{suffix}",
+            "cohort": self._cohort.name,
+            "slide": item.slide,
+            "patient": item.patient,
+            "x": patch.x,
+            "y": patch.y,
+            # Rounded: 0.5 µm/px · 96 / 224 is known to four digits at best.
+            "mpp": round(item.mpp * patch.side / self._cutting.px, 6),
+            "magnification": item.magnification,
+            "stain": item.stain,
+            "organ": item.organ,
+        }
+        labels = {} if self._plan.class_names is None else {"label": item.label}
+        place = self._shards[item.split].write(
+            self._schema.serialize(provenance | labels | {"image": patch.image})
+        )
+        self._manifest.write(
+            {"label": None, "split": item.split, "source": item.name}
+            | provenance
+            | labels
+            | place._asdict()
+            | {"source_sha256": result.source_sha256, "pixels_sha256": patch.pixels_sha256}
+            | dict(zip(MOMENT_FIELDS, patch.moments, strict=True))
+        )
+        self._labels[item.split, item.label] += 1
+
+    def finish(self, where: str, settings: dict[str, Any]) -> None:
+        """Names the shards and writes manifest, TFDS metadata and record_set.json."""
+        planning.check_labels(self._labels, f"{where} (rejected images left out)")
+        counts = {split: sum(writer.lengths) for split, writer in self._shards.items()}
+        empty = [split for split, count in counts.items() if not count]
+        if empty:
+            raise InputError(
+                f"every image of split {empty[0]} was rejected ({'; '.join(self._rejected)})",
+                where=where,
+                way_out="mend them or leave the split out",
+            )
+        self._manifest.finish({split: shards.finish() for split, shards in self._shards.items()})
+        cohort = self._cohort
+        write_metadata(
+            self._folder,
+            self._schema,
+            self._shards,
+            name=self._name,
+            version=VERSION,
+            description=f"{cohort.name}: {self._cutting.px} px patches, by histo-simclr prepare.",
+            citation=cohort.citation,
+            homepage=cohort.url,
+            license=cohort.license,
+        )
+        info = {"format": 1, "name": self._name, "cohort": cohort.name, "version": VERSION}
+        info |= {"px": self._cutting.px, "class_names": self._plan.class_names}
+        info |= {"counts": counts, "rejected": self._num_rejected}
+        info |= cohort._asdict() | {"name": self._name}
+        info |= {"cutting": self._cutting._asdict(), "settings": settings}
+        info |= {"versions": _versions()}
+        text = json.dumps(info, indent=2, ensure_ascii=False)
+        (self._folder / "record_set.json").write_text(text + "\n", encoding="utf-8")
+
+    def close(self) -> None:
+        """Closes what is open, after success or failure."""
+        self._open.close()
+        self._manifest.close()
+        for shards in self._shards.values():
+            shards.close()
+
+
+def _versions() -> dict[str, str]:
+    # Another Pillow may encode the same pixels to other bytes. We are not installed in a checkout.
+    versions = {}
+    for package in ("histo-simclr", "pillow", "tensorflow-datasets"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions

@@ -1,0 +1,159 @@
+"""Where patches come from: folder trees, CSV files and TFDS sets, all as a stream of items.
+
+A source is opened once and can be walked any number of times, always in the same order; nothing
+is held in memory but the names in one folder.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from histo_simclr.errors import InputError
+from histo_simclr.prepare import listed
+from histo_simclr.prepare.item import SYNONYMS, TEXT_FIELDS, Item, Walk
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
+
+
+def open_source(source: str, *, defaults: Item, pattern: str, labels: str) -> Walk:
+    """A walk over the images of one source.
+
+    Args:
+      source: folder, .csv file, folder of a TFDS set, or `tfds:NAME[/CONFIG][:VERSION]`.
+      defaults: what holds for every image that says nothing else (name and data unused).
+      pattern: path pattern relative to a folder source, see `compile_pattern`; empty: none.
+      labels: CSV listing the images of a folder source; empty: all images in the folder.
+
+    Raises:
+      InputError: nothing there, or pattern and labels do not suit the source.
+    """
+    path = Path(source)
+    is_tfds = source.startswith("tfds:") or (path / "dataset_info.json").is_file()
+    if (pattern or labels) and (is_tfds or path.is_file()):
+        raise InputError(
+            "--pattern and --labels describe a folder of images, this is none",
+            where=source,
+            way_out="leave them out",
+        )
+    if pattern and labels:
+        raise InputError(
+            "both a pattern and a CSV of labels", where=labels, way_out="give one of them"
+        )
+    if is_tfds:
+        return listed.walk_tfds(source, defaults)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return listed.walk_csv(path, [path.parent], defaults)
+    if not path.is_dir():
+        raise InputError(
+            "no such folder or CSV file",
+            where=source,
+            way_out="give a folder of images, a .csv with a column `path`, or tfds:NAME",
+        )
+    if labels:
+        return listed.walk_csv(Path(labels), [path, Path(labels).parent], defaults)
+    return _walk_folder(path, defaults, compile_pattern(pattern) if pattern else None)
+
+
+def open_sources(sources: Sequence[str], *, defaults: Item, pattern: str, labels: str) -> Walk:
+    """One walk over several sources; their folder names then lead the items' names.
+
+    Raises:
+      InputError: as `open_source`; two sources of the same name.
+    """
+    if len(sources) == 1:
+        return open_source(sources[0], defaults=defaults, pattern=pattern, labels=labels)
+    prefixes = [Path(source).resolve().name for source in sources]
+    twice = next((name for name in prefixes if prefixes.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"two sources are named {twice!r}",
+            where=" ".join(sources),
+            way_out="give the folder above them, or prepare them as two record sets",
+        )
+    walks = [
+        open_source(source, defaults=defaults, pattern=pattern, labels=labels) for source in sources
+    ]
+
+    def walk() -> Iterator[Item]:
+        for prefix, each in zip(prefixes, walks, strict=True):
+            for item in each():
+                yield item._replace(name=f"{prefix}/{item.name}")
+
+    return walk
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a path pattern such as `{label}/{slide}_{}.jpg`.
+
+    `{name}` takes one or more characters other than `/` (as many as possible, from the left) and
+    gives the field name, `{}` and `*` take any number of them unnamed, `**` takes folders too.
+
+    Raises:
+      InputError: unknown field (the nearest one suggested) or one used twice.
+    """
+    known = (*TEXT_FIELDS, *SYNONYMS)
+    parts, seen = [], set()
+    for token in re.split(r"(\{[^{}]*\}|\*\*/?|\*)", pattern):
+        if token.startswith("**"):
+            parts.append("(?:.*/)?" if token.endswith("/") else ".*")
+        elif token in ("*", "{}"):
+            parts.append("[^/]*")
+        elif token.startswith("{") and token.endswith("}"):
+            name = token[1:-1]
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1) or [", ".join(known)]
+                raise InputError(
+                    f"no field {name!r}", where=f"--pattern {pattern}", way_out=f"use {near[0]}"
+                )
+            name = SYNONYMS.get(name, name)
+            if name in seen:
+                raise InputError(
+                    f"{name} twice", where=f"--pattern {pattern}", way_out="write {} once"
+                )
+            seen.add(name)
+            parts.append(f"(?P<{name}>[^/]+)")
+        else:
+            parts.append(re.escape(token))
+    return re.compile("".join(parts))
+
+
+def _walk_folder(root: Path, defaults: Item, pattern: re.Pattern[str] | None) -> Walk:
+    def walk() -> Iterator[Item]:
+        for name in _image_names(str(root), "", ()):
+            item = defaults._replace(name=name, data=str(root / name))
+            if pattern is not None:
+                match = pattern.fullmatch(name)
+                if match is None:
+                    item = item._replace(reason="path does not match the pattern")
+                else:
+                    item = item._replace(**match.groupdict())
+            yield item
+
+    return walk
+
+
+def _image_names(root: str, below: str, above: tuple[Any, ...]) -> Iterator[str]:
+    # Sorted per folder: the order is the same on every file system. Hidden files are left out:
+    # macOS puts "._name.jpg", which is no image, beside each file it copies.
+    folder = os.path.join(root, below)
+    try:
+        status = os.stat(folder)
+        with os.scandir(folder) as entries:
+            found = sorted(
+                (entry.name, entry.is_dir()) for entry in entries if entry.name[0] != "."
+            )
+    except OSError as error:
+        raise InputError(
+            f"cannot be listed ({error.strerror})", where=folder, way_out="check its permissions"
+        ) from error
+    here = (status.st_dev, status.st_ino)
+    if here in above:  # a link to a folder further up
+        return
+    for name, is_folder in found:
+        if is_folder:
+            yield from _image_names(root, f"{below}{name}/", (*above, here))
+        elif os.path.splitext(name)[1].lower() in EXTENSIONS:
+            yield below + name

@@ -1,0 +1,160 @@
+"""Shards of a record set as TFDS lays them out: TFRecord framing with byte ranges, and metadata.
+
+TensorFlow is imported inside functions only: worker processes import nothing from here.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import google_crc32c
+import numpy as np
+
+from histo_simclr.records import PROVENANCE_FIELDS
+
+# TFDS advises shards of 100 MB and more; a cohort of the paper then has one to a few.
+SHARD_BYTES = 256 * 2**20
+# TFRecord masks its CRCs, so that the CRC of data holding CRCs is no special case.
+_MASK_DELTA = 0xA282EAD8
+
+
+class Place(NamedTuple):
+    """Where a record lies: shard number, first byte and bytes of the Example, masked CRC32C."""
+
+    shard: int
+    offset: int
+    length: int
+    crc: int
+
+
+def masked_crc(data: bytes) -> int:
+    """CRC32C of data as TFRecord stores it (rotated right by 15 bits, plus a constant)."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+class ShardWriter:
+    """Writes one split's records into shards of bounded size; the names come at the end.
+
+    Args:
+      folder: where the shards go.
+      name, split: of the TFDS dataset; they make the file names.
+      shard_bytes: a shard that has reached this size is closed.
+    """
+
+    def __init__(self, folder: Path, name: str, split: str, *, shard_bytes: int = SHARD_BYTES):
+        self._folder, self._stem, self._limit = folder, f"{name}-{split}.tfrecord", shard_bytes
+        self._file: IO[bytes] | None = None
+        self._size = 0
+        self.lengths: list[int] = []
+        self.num_bytes = 0
+
+    def write(self, example: bytes) -> Place:
+        """Appends one serialised tf.train.Example."""
+        if self._file is None or self._size >= self._limit:
+            self.close()
+            self._file = open(self._part(len(self.lengths)), "wb")  # noqa: SIM115 - held open over many calls
+            self._size = 0
+            self.lengths.append(0)
+        header, crc = struct.pack("<Q", len(example)), masked_crc(example)
+        place = Place(len(self.lengths) - 1, self._size + 12, len(example), crc)
+        self._file.write(header + struct.pack("<I", masked_crc(header)))
+        self._file.write(example)
+        self._file.write(struct.pack("<I", crc))
+        self._size += 16 + len(example)
+        self.lengths[-1] += 1
+        self.num_bytes += len(example)
+        return place
+
+    def close(self) -> None:
+        """Closes the open shard, if any."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def finish(self) -> list[str]:
+        """Closes, gives the shards their TFDS names, and returns these."""
+        self.close()
+        count = len(self.lengths)
+        names = [f"{self._stem}-{shard:05d}-of-{count:05d}" for shard in range(count)]
+        for shard, name in enumerate(names):
+            self._part(shard).rename(self._folder / name)
+        return names
+
+    def _part(self, shard: int) -> Path:
+        return self._folder / f"{self._stem}-{shard:05d}.part"
+
+
+class Schema:
+    """Features of a record set in TFDS's terms, and the serialiser made from them.
+
+    Args:
+      px: side of every patch.
+      encoding: "jpeg" or "png": what TFDS writes in features.json; both decode either.
+      class_names: sorted names, or None without labels.
+    """
+
+    def __init__(self, *, px: int, encoding: str, class_names: Sequence[str] | None):
+        import tensorflow_datasets as tfds
+        from tensorflow_datasets.core import example_serializer
+
+        features = tfds.features
+        scalars = {int: features.Scalar(np.int64), float: features.Scalar(np.float32)}
+        specs: dict[str, Any] = {
+            "image": features.Image(shape=(px, px, 3), encoding_format=encoding)
+        }
+        for name, (kind, _) in PROVENANCE_FIELDS.items():
+            specs[name] = scalars.get(kind) or features.Text()
+        if class_names is not None:
+            specs["label"] = features.ClassLabel(names=list(class_names))
+        self.features = features.FeaturesDict(specs)
+        self._serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
+
+    def serialize(self, values: Mapping[str, Any]) -> bytes:
+        """One record as the bytes of a tf.train.Example; equal values give equal bytes."""
+        example = self._serializer.get_tf_example(self.features.encode_example(dict(values)))
+        # Without `deterministic` the order of the feature map differs from process to process.
+        return example.SerializeToString(deterministic=True)
+
+
+def write_metadata(
+    folder: Path,
+    schema: Schema,
+    writers: Mapping[str, ShardWriter],
+    *,
+    name: str,
+    version: str,
+    description: str,
+    citation: str,
+    homepage: str,
+    license: str,
+) -> None:
+    """Writes features.json and dataset_info.json, so that TFDS reads the folder without code."""
+    import tensorflow_datasets as tfds
+
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=folder, dataset_name=name, filetype_suffix="tfrecord"
+    )
+    splits = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=writer.lengths,
+            num_bytes=writer.num_bytes,
+            filename_template=template.replace(split=split),
+        )
+        for split, writer in writers.items()
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=schema.features,
+        split_infos=splits,
+        version=version,
+        filename_template=template,
+        check_data=False,
+        description=description,
+        citation=citation,
+        homepage=homepage,
+        license=license,
+        supervised_keys=("image", "label") if "label" in schema.features else None,
+    )

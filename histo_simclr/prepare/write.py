@@ -1,0 +1,127 @@
+"""Source images → one record set with its manifest, whole or not at all."""
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+
+from histo_simclr.errors import InputError
+from histo_simclr.prepare import plan as planning
+from histo_simclr.prepare import pool, sources, whole
+from histo_simclr.prepare.item import Item
+from histo_simclr.prepare.patches import Cutting
+from histo_simclr.prepare.record_set import VERSION, Cohort, RecordSetWriter, slug
+
+
+def prepare(
+    source: list[str],
+    *,
+    out: Path,
+    cohort: Cohort,
+    cutting: Cutting,
+    defaults: Item,
+    pattern: str,
+    labels: str,
+    max_rejected: float,
+    workers: int,
+) -> Path:
+    """Writes the record set `out`/<slug of the cohort>/1.0.0 and returns its path.
+
+    The bytes written depend on the images and arguments alone, not on `workers`.
+
+    Args:
+      source: see `sources.open_source`; several are walked one after the other.
+      out: folder of record sets; made when missing.
+      cohort: where the data come from.
+      cutting: how images become patches.
+      defaults: split, stain, organ, mpp (µm/px of the source) and magnification of images that
+        say nothing else.
+      pattern: path pattern giving label, slide, patient, split, …; may be empty.
+      labels: CSV that lists the images of a folder; may be empty.
+      max_rejected: share of images that may be left out as unreadable, 0 to 1.
+      workers: processes that decode and encode; 1: this one alone.
+
+    Raises:
+      InputError: bad arguments or source, too many images rejected, the record set exists, or
+        it cannot be written. Nothing is left behind then.
+    """
+    target = Path(out) / slug(cohort.name) / VERSION
+    whole.refuse_existing(target, "the record set")
+    where = " ".join(source)
+    walk = sources.open_sources(source, defaults=defaults, pattern=pattern, labels=labels)
+    plan = planning.plan(walk, where)
+    settings = {
+        "sources": [Path(each).resolve().name for each in source],
+        "pattern": pattern,
+        "labels": Path(labels).name,
+        "max_rejected": max_rejected,
+    }
+    with whole.new_folder(target, beside=Path(out)) as folder:
+        writer = RecordSetWriter(folder, target.parent.name, cohort, cutting, plan)
+        with contextlib.closing(writer):
+            results = pool.in_order(walk, cutting, workers)
+            writer.write(results, where=where, max_rejected=max_rejected)
+            writer.finish(where, settings)
+    return target
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `histo-simclr prepare`."""
+    add = parser.add_argument
+    add("source", nargs="+", metavar="SOURCE", help="folder, .csv, TFDS folder, tfds:NAME")
+    add("--name", required=True, help="the cohort's name")
+    add("--out", required=True, type=Path, help="folder of record sets; NAME/1.0.0 is made in it")
+    add("--px", type=int, default=224, help="side of the stored patches")
+    add("--cut", type=int, help="source pixels that a patch's side covers; as --px when not given")
+    known = parser.add_argument_group("what is known of all images; a CSV's columns go before it")
+    known.add_argument("--mpp", type=float, default=0.0, help="µm/px of the source images")
+    known.add_argument("--magnification", type=float, default=0.0, help="objective power")
+    known.add_argument("--organ", default="", help="e.g. breast")
+    known.add_argument("--stain", default="", help="e.g. H&E")
+    known.add_argument("--split", default="train", help="where all images belong")
+    add("--pattern", default="", help="what the paths say, e.g. '{split}/{label}/{slide}_{}.png'")
+    add("--labels", default="", help="CSV: path, and any of label, split, slide, patient, …")
+    add("--license", default="", help="e.g. 'CC BY 4.0'")
+    add("--commercial-use", choices=("yes", "no", "unknown"), default="unknown")
+    add("--citation", default="", help="whom to credit")
+    add("--url", default="", help="where the data came from")
+    add("--encoding", choices=("jpeg", "png"), default="jpeg", help="of patches cut or resampled")
+    add("--quality", type=int, default=90, help="of JPEG, 4:2:0")
+    add("--max-rejected", type=float, default=0.05, help="share of images that may be unusable")
+    add("--workers", type=int, default=0, help="processes; 0: one a core")
+
+
+def run(args: argparse.Namespace) -> None:
+    """`histo-simclr prepare` with parsed arguments; prints what was written."""
+    cut = args.px if args.cut is None else args.cut
+    limits = [("--px", args.px, 8, 4096), ("--cut", cut, 8, 65536)]
+    limits += [("--quality", args.quality, 1, 95), ("--max-rejected", args.max_rejected, 0, 1)]
+    limits += [("--workers", args.workers, 0, 1024), ("--mpp", args.mpp, 0, 1000)]
+    limits += [("--magnification", args.magnification, 0, 1000)]
+    for flag, value, low, high in limits:
+        if not low <= value <= high:
+            raise InputError(f"{value}", where=flag, way_out=f"give {low} to {high}")
+    path = prepare(
+        args.source,
+        out=args.out,
+        cohort=Cohort(args.name, args.license, args.commercial_use, args.citation, args.url),
+        cutting=Cutting(args.px, cut, args.encoding, args.quality),
+        defaults=Item(
+            name="",
+            data="",
+            split=args.split,
+            stain=args.stain,
+            organ=args.organ,
+            mpp=args.mpp,
+            magnification=args.magnification,
+        ),
+        pattern=args.pattern,
+        labels=args.labels,
+        max_rejected=args.max_rejected,
+        workers=args.workers or pool.cores(),
+    )
+    info = json.loads((path / "record_set.json").read_text(encoding="utf-8"))
+    counts = ", ".join(f"{count:,} {split}" for split, count in info["counts"].items())
+    print(f"{path}: {counts} patches of {info['px']} px; {info['rejected']} images rejected")
+    if info["rejected"]:
+        print(f"why: {path / 'rejected.csv'}")

@@ -1,0 +1,92 @@
+"""What a checkpoint says of itself: input statistics, mix, licences, configuration, versions.
+
+Every consumer (evaluate, embed, export) reads normalisation and px from here, never from a flag.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from histo_simclr.errors import InputError
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """Travels in the metadata item of every checkpoint.
+
+    Fields:
+      arch: encoder, e.g. "resnet18".
+      hidden, out: widths of the projection head.
+      px: side of the square input that the encoder was trained on.
+      mean, std: per channel (R, G, B) of pixels in [0, 1]; the encoder expects (x - mean) / std.
+      mpp: µm/px values of the patches trained on, ascending; 0 where a source does not say.
+      mix: digest, size, draw, statistics, and for each cohort its rows, organ, stain and licence.
+      config: the whole configuration of the run.
+      versions: of the packages that made it.
+      revision: git revision of the code, with "+changes" when the tree was dirty; "" when unknown.
+    """
+
+    arch: str
+    hidden: int
+    out: int
+    px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    mpp: tuple[float, ...]
+    mix: dict[str, Any]
+    config: dict[str, Any]
+    versions: dict[str, str]
+    revision: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any], *, where: object) -> "Provenance":
+        """Reads `to_json`'s result; InputError names `where` when a field is missing."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        if missing := names - content.keys():
+            raise InputError(
+                f"provenance lacks {', '.join(sorted(missing))}",
+                where=where,
+                way_out="use a checkpoint written by this version of histo_simclr",
+            )
+        values = {name: content[name] for name in names}
+        values |= {name: tuple(values[name]) for name in ("mean", "std", "mpp")}
+        return cls(**values)
+
+
+def mix_summary(mix: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint keeps of `mix.json`: everything but the places on this machine's disk."""
+    kept = ("name", "px", "size", "draw", "seed", "digest", "cohorts", "statistics")
+    return {name: mix[name] for name in kept if name in mix}
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that decide the numbers."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def git_revision() -> str:
+    """Revision of the checkout that this package lies in; empty outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+
+    try:
+        dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return git("rev-parse", "HEAD") + ("+changes" if dirty else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""

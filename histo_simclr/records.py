@@ -1,0 +1,178 @@
+"""Schema of one patch, and where the records of a record set or a mix lie on disk.
+
+A *record set* is a TFDS folder (`<out>/<cohort>/<version>/`: features.json, dataset_info.json,
+TFRecord shards) with `manifest.parquet` beside it, one row a record. A *mix* is a folder with
+`index.parquet` (the chosen rows) and `mix.json` (provenance); it holds no pixels.
+Both open as `Rows`: byte ranges with their checksums. Knows nothing of TensorFlow or JAX.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from histo_simclr.errors import InputError
+
+# What a record says about its patch besides `image` (encoded JPEG or PNG bytes) and the optional
+# `label`: name -> (type, meaning). The manifest has the same columns.
+PROVENANCE_FIELDS: dict[str, tuple[type, str]] = {
+    "key": (str, "stable unique name: cohort/source path, with _x_y where the source was cut"),
+    "cohort": (str, "dataset"),
+    "slide": (str, "slide, or what comes nearest to it; empty when unknown"),
+    "patient": (str, "patient or case; empty when unknown"),
+    "x": (int, "left edge in pixels of the source; -1 when the source was a patch"),
+    "y": (int, "top edge in pixels of the source; -1 when the source was a patch"),
+    "mpp": (float, "µm/px of the stored pixels; 0 when unknown"),
+    "magnification": (float, "objective power; 0 when unknown"),
+    "stain": (str, "stain; empty when unknown"),
+    "organ": (str, "organ; empty when unknown"),
+}
+# Manifest only: where the record lies, what it was made from, and what its pixels are.
+LOCATION_FIELDS = ("split", "shard", "offset", "length", "crc")
+SOURCE_FIELDS = ("source", "source_sha256", "pixels_sha256")
+# Per channel, of pixels in [0, 1]: a mix's statistics come from these without decoding anything.
+MOMENT_FIELDS = ("mean_r", "mean_g", "mean_b", "square_r", "square_g", "square_b")
+
+
+class Rows(NamedTuple):
+    """Byte ranges of n records, the only thing that reading pixels needs.
+
+    Fields:
+      shards: paths of the TFRecord files.
+      shard: (n,) int32, index into shards.
+      offset: (n,) int64, first byte of the serialised tf.train.Example (after the 12-byte header).
+      length: (n,) int64, bytes of the Example.
+      crc: (n,) uint32, masked CRC32C of the Example, as TFRecord stores it after the data.
+      px: side of every patch.
+    """
+
+    shards: tuple[str, ...]
+    shard: np.ndarray
+    offset: np.ndarray
+    length: np.ndarray
+    crc: np.ndarray
+    px: int
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+
+class RecordSet(NamedTuple):
+    """One split of a record set: its rows, manifest columns and class names (None: unlabelled)."""
+
+    path: Path
+    rows: Rows
+    columns: dict[str, np.ndarray]
+    class_names: list[str] | None
+
+
+def resolve_record_set(path: str | Path) -> Path:
+    """The version folder of a record set, given itself, its cohort folder, or a parent of one.
+
+    Raises:
+      InputError: nothing there, or several cohorts to choose from.
+    """
+    path = Path(path)
+    way_out = "give a folder that `histo-simclr prepare` wrote (it holds manifest.parquet)"
+    if not path.is_dir():
+        raise InputError("no such record set", where=path, way_out=way_out)
+    found = sorted(path.glob("manifest.parquet")) or sorted(path.glob("*/manifest.parquet"))
+    found = found or sorted(path.glob("*/*/manifest.parquet"))
+    if not found:
+        raise InputError("no record set in this folder", where=path, way_out=way_out)
+    if len({file.parent.parent for file in found}) > 1:
+        names = ", ".join(sorted(file.parent.parent.name for file in found))
+        raise InputError(f"several record sets: {names}", where=path, way_out="name one of them")
+    return max(found, key=lambda file: _version(file.parent.name)).parent
+
+
+def load_record_set(path: str | Path, split: str) -> RecordSet:
+    """Opens one split of a record set; reads the manifest only, no pixels.
+
+    Raises:
+      InputError: no record set there, torn manifest, or no such split.
+    """
+    path = resolve_record_set(path)
+    info = read_json(path / "record_set.json")
+    columns = read_parquet(path / "manifest.parquet")
+    splits = sorted(set(columns["split"]))
+    if split not in splits:
+        raise InputError(
+            f"no split {split!r}, only {', '.join(splits)}",
+            where=path,
+            way_out="choose one of them",
+        )
+    columns = {name: values[columns["split"] == split] for name, values in columns.items()}
+    names, shard = np.unique(columns["shard"].astype(str), return_inverse=True)
+    rows = Rows(
+        shards=tuple(str(path / name) for name in names),
+        shard=shard.astype(np.int32),
+        offset=columns["offset"].astype(np.int64),
+        length=columns["length"].astype(np.int64),
+        crc=columns["crc"].astype(np.uint32),
+        px=int(info["px"]),
+    )
+    return RecordSet(path, rows, columns, info["class_names"])
+
+
+def load_mix(path: str | Path) -> tuple[Rows, dict[str, Any]]:
+    """Opens a mix: (rows, content of mix.json). Reads five columns of the index, no pixels.
+
+    Raises:
+      InputError: no mix there, a torn index, or a shard that is gone.
+    """
+    path = Path(path)
+    if not (path / "mix.json").is_file():
+        raise InputError(
+            "no mix in this folder" if path.is_dir() else "no such mix",
+            where=path,
+            way_out="give a folder that `histo-simclr mix` wrote (it holds mix.json)",
+        )
+    info = read_json(path / "mix.json")
+    columns = read_parquet(path / "index.parquet", ["shard", "offset", "length", "crc"])
+    shards = tuple(str((path / name).resolve()) for name in info["shards"])
+    missing = [name for name in shards if not Path(name).is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(shards)} shards are missing",
+            where=missing[0],
+            way_out=f"move the record sets back to where {path} expects them, or mix again",
+        )
+    rows = Rows(
+        shards=shards,
+        shard=columns["shard"].astype(np.int32),
+        offset=columns["offset"].astype(np.int64),
+        length=columns["length"].astype(np.int64),
+        crc=columns["crc"].astype(np.uint32),
+        px=int(info["px"]),
+    )
+    return rows, info
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Content of a JSON file; InputError when absent or torn."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"cannot be read ({error})", where=path, way_out="make the folder again"
+        ) from error
+
+
+def read_parquet(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:
+    """Columns of a Parquet file as numpy arrays; InputError when absent or torn."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path, columns=names)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(
+            f"cannot be read ({error})", where=path, way_out="make the folder again"
+        ) from error
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _version(name: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in name.split(".") if part.isdigit())

@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# Runs `python ARGS…` in a ready environment, from the repository root:
+#
+#   bash launch/local.sh main.py --config=configs/resnet18_mix.py
+#   bash launch/local.sh -m pytest
+#
+# The environment is .venv in the repository root, with the pinned packages of requirements.txt,
+# the extra `dev` of pyproject.toml, JAX for what the machine has (CUDA 12 or 13, TPU, else CPU)
+# and the command histo-simclr. It is made when missing, brought up to date when a pin changed,
+# and taken as it is otherwise. README.md in this folder has the details.
+#
+#   PYTHON                     the Python that makes .venv (3.11 to 3.13; default: the first found)
+#   HISTO_SIMCLR_ACCELERATOR   cpu, cuda12, cuda13 or tpu, instead of what the machine seems to have
+set -euo pipefail
+
+root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/.venv
+stamp=$venv/histo-simclr.txt # first line: what it is for; rest: what was installed. Written last.
+log=$root/.venv.log
+unfinished="unfinished"
+
+say() { printf 'local.sh: %s\n' "$*" >&2; }
+fail() {
+  say "$@"
+  exit 1
+}
+
+accelerator() {
+  local driver
+  case ${HISTO_SIMCLR_ACCELERATOR:-} in
+    cpu | cuda12 | cuda13 | tpu) echo "$HISTO_SIMCLR_ACCELERATOR" && return ;;
+    "") ;;
+    *) fail "HISTO_SIMCLR_ACCELERATOR=$HISTO_SIMCLR_ACCELERATOR: unknown; set cpu, cuda12, cuda13 or tpu" ;;
+  esac
+  if compgen -G "/dev/accel[0-9]*" >/dev/null; then
+    echo tpu && return
+  fi
+  # Newer TPUs come through vfio, as other vendors' devices can.
+  if compgen -G "/dev/vfio/[0-9]*" >/dev/null && grep -qs 0x1ae0 /sys/bus/pci/devices/*/vendor; then
+    echo tpu && return
+  fi
+  if command -v nvidia-smi >/dev/null; then
+    driver=$(timeout 10 nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null) || driver=""
+    driver=${driver%%.*}
+    # Oldest drivers for which NVIDIA promises that CUDA 13 and CUDA 12 programs run.
+    if [[ ! $driver =~ ^[0-9]+$ ]]; then
+      say "nvidia-smi is there but names no GPU: taking the CPU"
+    elif ((driver >= 580)); then
+      echo cuda13 && return
+    elif ((driver >= 525)); then
+      echo cuda12 && return
+    else
+      say "the NVIDIA driver $driver is older than 525, which CUDA 12 needs: taking the CPU"
+    fi
+  fi
+  echo cpu
+}
+
+# What the environment has to be; read without starting anything, so that a ready one costs nothing.
+wanted_packages() { cat "$root/requirements.txt" "$root/pyproject.toml"; }
+
+# Is it ready for accelerator $1? One made for GPU or TPU also serves the CPU: on a cluster the
+# login node must not take the environment away from a job on a GPU node.
+ready() {
+  local has_for
+  [[ -x $venv/bin/python && -f $stamp ]] || return 1
+  { read -r has_for && [[ $(cat) == "$(wanted_packages)" ]]; } <"$stamp" || return 1
+  [[ $has_for == "$1" || ($1 == cpu && $has_for != "$unfinished") ]] || return 1
+  same_python
+}
+
+same_python() {
+  [[ -z ${PYTHON:-} || $(cat "$venv/made-by.txt" 2>/dev/null) == "$(command -v "$PYTHON")" ]]
+}
+
+find_python() {
+  local name
+  # 3.14 and later: TensorFlow 2.21 has no build for them.
+  local probe='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+  for name in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11; do
+    if "$name" -c "$probe" >/dev/null 2>&1; then
+      command -v "$name" && return
+    fi
+    [[ $name != "${PYTHON:-}" ]] ||
+      fail "PYTHON=$PYTHON: not a Python 3.11 to 3.13 with its venv module; set another or none"
+  done
+  fail "no Python 3.11 to 3.13 with its venv module found; install one (Debian, Ubuntu:" \
+    "python3-venv too), or set PYTHON to its path"
+}
+
+prepare() {
+  local for=$1 extras=dev python old
+  if [[ -e $venv && ! -f $stamp ]]; then
+    fail "$venv was not made by this script; move it away, or use it: .venv/bin/python …"
+  fi
+  old=$(head -n 1 "$stamp" 2>/dev/null || true)
+  # In place where pins changed, and from CPU to GPU, which only adds packages. All else is made
+  # anew: the CUDA plugins exclude each other, and an installation cut off may hold anything.
+  if [[ ! -x $venv/bin/python || ($old != "$for" && $old != cpu) ]] || ! same_python; then
+    python=$(find_python)
+    say "making .venv with $python"
+    rm -rf "$venv"
+    mkdir "$venv"
+    echo "$unfinished" >"$stamp"
+    "$python" -m venv "$venv" || fail "$python -m venv failed (see above); set PYTHON to another Python"
+    echo "$python" >"$venv/made-by.txt"
+  fi
+  [[ $for == cpu ]] || extras+=,$for
+  say "installing the pinned packages with JAX for $for into .venv: minutes, some GB; log: .venv.log"
+  cp "$stamp" "$venv/stamp.old"
+  echo "$unfinished" >"$stamp"
+  if ! (cd "$root" && "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
+    --editable ".[$extras]") >"$log" 2>&1; then
+    # While it resolves and downloads, pip changes nothing.
+    grep -q "^Installing collected packages" "$log" || mv "$venv/stamp.old" "$stamp"
+    fail "pip could not install the packages: $(grep -m 1 ERROR "$log" || tail -n 1 "$log");" \
+      "see .venv.log, check the network, and run the same command again"
+  fi
+  { echo "$for" && wanted_packages; } >"$venv/stamp.new"
+  mv "$venv/stamp.new" "$stamp"
+}
+
+for=$(accelerator)
+if ! ready "$for"; then
+  # Two at once: the second waits, then finds it ready. (macOS has no flock: there, start one.)
+  exec 9>"$root/.venv.lock"
+  if command -v flock >/dev/null && ! flock --nonblock 9; then
+    say "another local.sh is preparing .venv: waiting for it"
+    flock 9
+  fi
+  ready "$for" || prepare "$for"
+  exec 9>&-
+fi
+
+# Also when a CUDA JAX is installed: it would look for a GPU, and complain.
+[[ $for != cpu ]] || export JAX_PLATFORMS=${JAX_PLATFORMS:-cpu}
+export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
+say ".venv is ready, JAX runs on $for: python $*"
+cd "$root"
+exec "$venv/bin/python" "$@"

@@ -1,0 +1,73 @@
+"""Runs one program: `python main.py --config=configs/NAME.py[:preset] [--workdir=DIR]`.
+
+The configuration decides everything that changes results; it names its program. Any of its keys can
+be set on the command line: `--config.batch_size=256`.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from histo_simclr.errors import InputError
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:preset]")
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; runs/NAME[_preset] by default")
+
+
+def main(_: list[str]) -> None:
+    config = CONFIG.value
+    # Imported late: a misspelt key is refused before JAX and TensorFlow take their seconds.
+    if config.program == "pretrain":
+        from histo_simclr.pretrain.train import run
+    elif config.program == "linear_eval":
+        from histo_simclr.evaluate.linear_eval import run
+    else:
+        raise InputError(
+            f"unknown program {config.program!r}",
+            where="config.program",
+            way_out="choose pretrain or linear_eval",
+        )
+    run(config, Path(WORKDIR.value or default_workdir(sys.argv)))
+
+
+def default_workdir(arguments: list[str]) -> str:
+    """`runs/resnet18_mix_overnight` for `--config=configs/resnet18_mix.py:overnight`."""
+    for index, argument in enumerate(arguments):
+        name, _, value = argument.lstrip("-").partition("=")
+        if name == "config":
+            path, _, preset = (value or arguments[index + 1]).partition(":")
+            return str(Path("runs") / "_".join(filter(None, [Path(path).stem, preset])))
+    raise InputError(
+        "no configuration", where="--config", way_out="give --config=configs/resnet18_mix.py"
+    )
+
+
+def parse(arguments: list[str]) -> list[str]:
+    """Parses flags; what the configuration refuses becomes one line."""
+    try:
+        rest = flags.FLAGS(arguments)
+    except (flags.Error, KeyError, AttributeError, ValueError, TypeError, OSError) as error:
+        raise InputError(
+            " ".join(str(error.args[0] if error.args else error).split()),
+            where="command line",
+            way_out="see the configuration file for its keys and presets",
+        ) from error
+    if len(rest) > 1:
+        raise InputError(
+            f"unexpected argument {rest[1]!r}", where="command line", way_out="flags only"
+        )
+    default_workdir(arguments)
+    return rest
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    try:
+        app.run(main, flags_parser=parse)
+    except InputError as error:
+        sys.exit(f"error: {error}")

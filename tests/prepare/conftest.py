@@ -1,0 +1,40 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from histo_simclr.prepare import write
+from histo_simclr.prepare.item import Item
+from histo_simclr.prepare.patches import Cutting
+from histo_simclr.prepare.record_set import Cohort
+
+
+@pytest.fixture(scope="session")
+def images():
+    """The module images.py beside this file (tests are no package)."""
+    spec = importlib.util.spec_from_file_location("images", Path(__file__).with_name("images.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """prepare() with the settings that a test does not care about; returns the record set."""
+
+    def call(source, *, name="Set A", out=tmp_path / "records", px=32, cut=None, **given):
+        settings = {"pattern": "", "labels": "", "max_rejected": 0.0, "workers": 1} | given
+        encoding = settings.pop("encoding", "jpeg")
+        commercial_use = settings.pop("commercial_use", "yes")
+        known = {"split": "train", "organ": "colon", "stain": "H&E", "mpp": 0.5}
+        known |= settings.pop("known", {})
+        return write.prepare(
+            [str(each) for each in (source if isinstance(source, list) else [source])],
+            out=out,
+            cohort=Cohort(name, "CC0-1.0", commercial_use, "Doe 2020", "https://example.org"),
+            cutting=Cutting(px, cut or px, encoding, 90),
+            defaults=Item("", "", **known),
+            **settings,
+        )
+
+    return call

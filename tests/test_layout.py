@@ -1,0 +1,234 @@
+"""The architecture as a test: who may import whom, and what no file may hold.
+
+A folder is a stage of the pipeline, a file in the root of the package a service of several stages.
+Core code is a function of arrays: no files, flags, configs, TensorFlow.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "histo_simclr"
+
+# Module or folder (of histo_simclr) -> what it may import besides the standard library, numpy and
+# `errors`: parts of histo_simclr by module or folder, other packages by name. The longest entry
+# that fits a module counts; a folder's own files come with it.
+SERVICES = "records provenance mesh config workdir telemetry pictures checkpoint"
+RULES = {
+    "": "",  # the package's own __init__: importing it costs nothing
+    "__main__": "cli",
+    "cli": f"{SERVICES} views prepare input evaluate image_hash jax",
+    "views": "views jax",
+    "model": "model jax flax",
+    "optimizer": "jax optax",
+    "pretrain": "",
+    "pretrain.objective": "jax optax",
+    "pretrain.step": "views model pretrain.objective optimizer state mesh jax flax optax",
+    "pretrain.train": f"{SERVICES} views model optimizer state pretrain input evaluate"
+    " jax flax optax ml_collections",
+    "input": "",
+    "input.order": "",
+    "input.reader": "input.order records tensorflow google_crc32c",
+    "input.device": "mesh jax",
+    "evaluate": f"{SERVICES} views model input evaluate jax flax",
+    "evaluate.extract": "views.compose model input mesh checkpoint records jax flax",
+    "evaluate.heads": "jax optax",
+    "evaluate.splits": "",
+    "evaluate.metrics": "",
+    "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
+    "prepare": "prepare records image_hash provenance PIL pyarrow google_crc32c tensorflow_datasets"
+    " tensorflow",
+    "prepare.registry": "",
+    "errors": "",
+    "config": "ml_collections",
+    "records": "pyarrow",
+    "provenance": "records",
+    "image_hash": "",
+    "mesh": "jax",
+    "state": "mesh jax flax optax",
+    "checkpoint": "provenance state model mesh jax flax orbax google_crc32c",
+    "workdir": "config",
+    "telemetry": "clu tensorflow tensorboard",
+    "pictures": "matplotlib",
+}
+CORE = ("views", "model", "optimizer", "pretrain.objective", "pretrain.step")
+NOT_IN_CORE = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "argparse", "logging"}
+# Seconds at import, or a clash with the accelerator's memory: only where a function needs them.
+INSIDE_FUNCTIONS = {"clu", "tensorboard", "matplotlib", "tensorflow", "tensorflow_datasets"}
+TENSORFLOW_AT_THE_TOP = {"input.reader"}
+# Words that say where a thing was put, not what it is.
+FORBIDDEN_STEMS = {"utils", "util", "common", "misc", "helpers", "helper"}
+FORBIDDEN_TEXT = {
+    r"config\.get\(": "a default hidden in the code; the recipe states every value once",
+    r"\b(TODO|FIXME|XXX|HACK)\b": "left-over",
+    r"pdb\.set_trace|\bbreakpoint\(": "left-over",
+    r"jax\.random\.PRNGKey": "untyped key; use jax.random.key",
+    r"jax\.pmap\b|experimental\.pjit": "legacy; use jit with shardings",
+}
+
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    .removesuffix("__init__")
+    .rstrip("."): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+CODE = [*MODULES.values(), *sorted((ROOT / "configs").rglob("*.py")), ROOT / "main.py"]
+
+
+def _imports(path: Path) -> list[tuple[int, bool, str]]:
+    """(line, inside a function, dotted name) of every import; histo_simclr's down to the module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, functions)
+        for node in ast.walk(function)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found += [(node.lineno, id(node) in inside, name) for name in names]
+    return found
+
+
+def _fits(name: str, entry: str) -> bool:
+    return name == entry or name.startswith(f"{entry}.")
+
+
+def _rule(module: str) -> str | None:
+    entries = [entry for entry in RULES if _fits(module, entry)]
+    return max(entries, key=len, default=None)
+
+
+def _internal(name: str) -> str | None:
+    """`views.color` for histo_simclr.views.color.jitter; None for other packages."""
+    if not _fits(name, "histo_simclr"):
+        return None
+    name = name.removeprefix("histo_simclr").lstrip(".")
+    return name if name in MODULES else name.rpartition(".")[0]
+
+
+def _complaint(module: str, inside: bool, name: str) -> str | None:
+    """Why `module` must not import `name`; None when it may."""
+    allowed = RULES[_rule(module)].split()
+    top = name.split(".")[0]
+    internal = _internal(name)
+    if internal is not None:
+        if internal in ("", "errors") or any(_fits(internal, entry) for entry in allowed):
+            return None
+        return "not below it in the layout"
+    if any(_fits(module, core) for core in CORE) and top in NOT_IN_CORE:
+        return "core code knows no files, processes or flags"
+    if top in INSIDE_FUNCTIONS and not inside and module not in TENSORFLOW_AT_THE_TOP:
+        return "only inside the function that needs it"
+    if top in sys.stdlib_module_names or top in ("numpy", *allowed):
+        return None
+    return "a package it may not use"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module or "__init__")
+def test_imports_follow_the_layout(module):
+    assert _rule(module) is not None, f"{MODULES[module]}: no entry in RULES; which stage is it?"
+    complaints = [
+        f"{MODULES[module].relative_to(ROOT)}:{line}: imports {name}: {complaint}"
+        for line, inside, name in _imports(MODULES[module])
+        if (complaint := _complaint(module, inside, name))
+    ]
+    assert not complaints, "\n".join(complaints)
+
+
+@pytest.mark.parametrize(
+    ("module", "inside", "name"),
+    [
+        ("views.color", False, "tensorflow"),
+        ("views.color", False, "histo_simclr.model.resnet.ResNet"),
+        ("model.resnet", False, "os"),
+        ("pretrain.step", False, "ml_collections"),
+        ("pretrain.step", False, "histo_simclr.pretrain.train"),
+        ("evaluate.extract", False, "histo_simclr.pretrain.objective"),
+        ("evaluate.splits", False, "histo_simclr.evaluate.metrics"),
+        ("prepare.mix", True, "jax"),
+        ("telemetry", False, "clu.metric_writers"),
+        ("checkpoint", True, "histo_simclr.cli"),
+    ],
+)
+def test_the_rules_refuse_what_points_upwards(module, inside, name):
+    assert _complaint(module, inside, name)
+
+
+def test_no_rule_is_left_over():
+    """A rule for a module that is gone, or that comes with a later issue, is no rule."""
+    folders = {module.rpartition(".")[0] for module in MODULES}
+    assert not {entry for entry in RULES if entry not in MODULES and entry not in folders}
+
+
+def test_programs_and_configs_stand_on_top():
+    for path in CODE:
+        for line, _, name in _imports(path):
+            assert name.split(".")[0] != "main", f"{path}:{line}"
+            if path.parent.name == "configs":
+                assert name.split(".")[0] in ("configs", "ml_collections"), f"{path}:{line}: {name}"
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_is_a_catch_all(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 400, f"{path}: {len(lines)} lines hold two things; split it"
+    assert path.stem not in FORBIDDEN_STEMS, f"{path}: name the thing"
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()!r}: {reason}"
+        for number, line in enumerate(lines, 1)
+        for pattern, reason in FORBIDDEN_TEXT.items()
+        if re.search(pattern, line)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_identifiers_are_spelled_the_american_way(path):
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for field in ("id", "attr", "arg", "name"):
+            value = getattr(node, field, None)
+            names |= {value} if isinstance(value, str) else set()
+    assert not {name for name in names if re.search("colour|grey|normalis|optimis", name.lower())}
+
+
+def test_the_train_step_and_the_model_load_without_tensorflow():
+    """By import: what their packages pull in counts too."""
+    program = (
+        "import sys, histo_simclr.pretrain.step, histo_simclr.model.simclr, histo_simclr.optimizer;"
+        "import histo_simclr.views.compose;"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "jax" in loaded
+    assert not loaded & {
+        "tensorflow",
+        "tensorflow_datasets",
+        "clu",
+        "tensorboard",
+        "ml_collections",
+    }
+    assert "matplotlib" not in loaded
+
+
+def test_every_golden_file_has_its_origin_written_down():
+    listed = set(re.findall(r"^\| `([^`]+)`", (ROOT / "tests/golden/README.md").read_text(), re.M))
+    there = {path.name for path in (ROOT / "tests/golden").iterdir() if path.is_file()}
+    assert there - {"README.md"} == listed
