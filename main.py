@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+import absl.logging
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -67,6 +68,7 @@ def parse(arguments: list[str]) -> list[str]:
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    absl.logging.set_verbosity(absl.logging.WARNING)  # Orbax tells its inner life at INFO
     try:
         app.run(main, flags_parser=parse)
     except InputError as error:

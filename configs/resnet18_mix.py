@@ -11,14 +11,18 @@ Presets set scale and places only; the method is one and the same object, config
 import ml_collections
 
 from configs import simclr
-
-PRESETS = ("sample", "overnight", "tenpercent", "full")
+from histo_simclr.errors import InputError
 
 
 def get_config(preset: str = "sample") -> ml_collections.ConfigDict:
     """The recipe at the scale of `preset`."""
+    presets = {"sample": sample, "overnight": overnight, "tenpercent": tenpercent, "full": full}
+    if preset not in presets:
+        raise InputError(
+            f"no preset {preset!r}", where="--config", way_out=f"choose one of {', '.join(presets)}"
+        )
     config = simclr.get_config()
-    {"sample": sample, "overnight": overnight, "tenpercent": tenpercent, "full": full}[preset](config)
+    presets[preset](config)
     return config.lock()
 
 
@@ -38,7 +42,7 @@ def overnight(config: ml_collections.ConfigDict) -> None:
     """The embedded mix for as long as two cores need to show that features are learned."""
     _embedded(config)
     config.note = "A proof on two cores that features are learned; good features need real data."
-    config.epochs = 20.0
+    config.epochs = 24.0
     config.warmup_epochs = 1.0
     config.run.log_every = 50
 

@@ -47,17 +47,19 @@ def get_config() -> ml_collections.ConfigDict:
     config.views.hue = 0.2  # turns, shift from ± 0.2 s: SimCLR
     config.views.gray_probability = 0.2  # SimCLR
     config.views.blur_probability = 0.5  # SimCLR
-    config.views.blur_sigma = (0.1, 2.0)  # px, uniform: SimCLR
+    config.views.blur_sigma = (0.1, 2.0)  # px of a 224 px view, scaled with px; uniform: SimCLR
     config.views.mean = (0.5, 0.5, 0.5)  # of pixels in [0, 1]: paper (its issue 2)
     config.views.std = (0.5, 0.5, 0.5)  # of pixels in [0, 1]: paper (its issue 2)
 
     config.objective = ml_collections.ConfigDict()
     config.objective.name = "nt_xent"  # paper; or dcl (arXiv 2110.06848)
-    config.objective.temperature = 0.5  # ours (SimCLR's for small batches)
+    config.objective.temperature = 0.2  # ours, tuned on training data (docs/benchmarks.md)
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.name = "lars"  # paper; or sgd, adamw
-    config.optimizer.scaling = "sqrt"  # peak rate = base_rate · √B: SimCLR; or linear (· B/256), none
+    config.optimizer.scaling = (
+        "sqrt"  # peak rate = base_rate · √B: SimCLR; or linear (· B/256), none
+    )
     config.optimizer.base_rate = 0.075  # SimCLR, for sqrt scaling
     config.optimizer.momentum = 0.9  # SimCLR
     config.optimizer.weight_decay = 1e-6  # SimCLR; kernels only

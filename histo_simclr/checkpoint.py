@@ -24,8 +24,9 @@ from histo_simclr.provenance import Provenance
 
 FOLDER = "checkpoints"  # in a workdir
 ARRAYS = ("params", "batch_stats", "optimizer")
-# What orbax and tensorstore raise for a torn, missing or unreadable file.
-DAMAGE = (ValueError, OSError, KeyError, RuntimeError)
+# What orbax and tensorstore raise for a torn, missing or unreadable file: ValueError, OSError,
+# KeyError, and for an array that does not decode a bare Exception.
+DAMAGE = Exception
 
 
 class Checkpoints:
@@ -45,12 +46,13 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
         )
-        with _naming_disk_trouble(self.folder, None):
+        with _naming_disk_trouble(self.folder):
             self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def latest(self) -> int | None:
-        """Step of the newest whole checkpoint; None when there is none."""
-        return self._manager.latest_step()
+        """Step of the newest whole checkpoint on disk; None when there is none."""
+        # Orbax's own latest_step() also counts a save that is still under way.
+        return max(_steps(self.folder), default=None)
 
     def save(self, step: int, arrays: nnx.State, provenance: Provenance) -> None:
         """Starts to save; returns when the arrays are copied, waits for the save before it.
@@ -65,7 +67,7 @@ class Checkpoints:
             "leaves": {name: _describe(tree, with_crc=True) for name, tree in items.items()},
         }
         saves = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
-        with _naming_disk_trouble(self.folder, self.latest()):
+        with _naming_disk_trouble(self.folder):
             self._manager.save(
                 step, args=ocp.args.Composite(**saves, metadata=ocp.args.JsonSave(metadata))
             )
@@ -82,12 +84,12 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when everything saved is on disk; InputError when that failed."""
-        with _naming_disk_trouble(self.folder, self.latest()):
+        with _naming_disk_trouble(self.folder):
             self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits and releases orbax's threads; InputError when the last save failed."""
-        with _naming_disk_trouble(self.folder, self.latest()):
+        with _naming_disk_trouble(self.folder):
             self._manager.close()
 
 
@@ -126,7 +128,7 @@ def resolve(path: str | Path) -> Path:
     if (path / "metadata").is_dir() and (path / "params").is_dir():
         return path
     folder = path if path.name == FOLDER else path / FOLDER
-    steps = [int(entry.name) for entry in folder.glob("*") if entry.name.isdigit()]
+    steps = _steps(folder)
     if not steps:
         raise InputError(
             "no checkpoint here" if path.is_dir() else "no such checkpoint",
@@ -241,10 +243,14 @@ def _check_same_leaves(
 
 
 def _damaged(path: Path, what: str) -> InputError:
-    others = [int(entry.name) for entry in path.parent.glob("*") if entry.name.isdigit()]
-    before = [step for step in others if path.name.isdigit() and step < int(path.name)]
+    before = [step for step in _steps(path.parent) if path.name.isdigit() and step < int(path.name)]
     goes_on = f"to go on from step {max(before)}" if before else "and start anew"
     return InputError(f"damaged checkpoint: {what}", where=path, way_out=f"remove it {goes_on}")
+
+
+def _steps(folder: Path) -> list[int]:
+    """Steps of the whole checkpoints: a save under way has another name until it is renamed."""
+    return [int(entry.name) for entry in folder.glob("*") if entry.name.isdigit()]
 
 
 def _first_line(error: BaseException) -> str:
@@ -252,13 +258,14 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _naming_disk_trouble(folder: Path, last_good: int | None) -> Iterator[None]:
+def _naming_disk_trouble(folder: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
         for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(unfinished, ignore_errors=True)
-        stands = "no checkpoint stands yet" if last_good is None else f"step {last_good} stands"
+        steps = _steps(folder)
+        stands = f"step {max(steps)} stands" if steps else "no checkpoint stands yet"
         raise InputError(
             f"checkpoint cannot be saved: {_first_line(error)}; {stands}",
             where=folder,

@@ -69,26 +69,15 @@ def _views(sub: argparse.ArgumentParser) -> None:
 
 
 def _write_views(args: argparse.Namespace) -> None:
-    import jax
-    import numpy as np
+    from histo_simclr import config, records
+    from histo_simclr.pretrain import preview
 
-    from histo_simclr import pictures, records
-    from histo_simclr.config import load
-    from histo_simclr.input import order, reader
-    from histo_simclr.views import compose
-
-    config = load(args.config)
+    views = config.load(args.config).views
     rows, _ = records.load_mix(args.mix)
-    drawn = order.batch_rows(0, seed=args.seed, n=len(rows), batch_size=args.patches)
-    patches = next(reader.read(rows, lambda _: drawn, start=0, stop=1))
-    views = []
-    for pair in range(args.pairs):
-        key = jax.random.fold_in(jax.random.key(args.seed), pair)
-        views += compose.two_views(key, patches, **config.views)
-    mean, std = np.asarray(config.views.mean), np.asarray(config.views.std)
-    shown = [np.clip(np.asarray(view) * std + mean, 0, 1) for view in views]
-    pictures.views_grid(patches, shown, args.out)
-    print(f"wrote {args.out}: {args.patches} patches, {args.pairs} pairs of views each")
+    preview.write_views(
+        rows, views, args.out, patches=args.patches, pairs=args.pairs, seed=args.seed
+    )
+    print(f"wrote {args.out}: {args.patches} patches, {args.pairs} pairs of views of each")
 
 
 COMMANDS = {

@@ -118,6 +118,7 @@ prepare() {
   fi
   { echo "$for" && wanted_packages; } >"$venv/stamp.new"
   mv "$venv/stamp.new" "$stamp"
+  rm "$venv/stamp.old"
 }
 
 for=$(accelerator)

@@ -110,7 +110,6 @@ def _dataset(fetch: "_Fetch", start: int, stop: int):
 
     _keep_off_accelerators()
     batch_size, px = len(fetch.batch_rows(start)), fetch.rows.px
-    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
     def encoded(step):
         examples = tf.numpy_function(fetch, [step], tf.string)
@@ -123,9 +122,11 @@ def _dataset(fetch: "_Fetch", start: int, stop: int):
     options.deterministic = True
     # Decoding is parallel over images; threads inside one would only compete.
     options.threading.max_intra_op_parallelism = 1
-    dataset = tf.data.Dataset.range(start, stop).map(encoded, **parallel).unbatch()
-    dataset = dataset.map(decoded, **parallel).batch(batch_size, drop_remainder=True)
-    return dataset.prefetch(PREFETCHED_BATCHES).with_options(options)
+    dataset = tf.data.Dataset.range(start, stop)
+    dataset = dataset.map(encoded, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+    dataset = dataset.map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(PREFETCHED_BATCHES)
+    return dataset.with_options(options)
 
 
 def _parse(examples):

@@ -149,10 +149,8 @@ def _take(source: Candidates, rows: np.ndarray) -> Iterator[pyarrow.Table]:
 
 
 def _digest_lines(table: pyarrow.Table) -> bytes:
-    lines = pyarrow.compute.binary_join_element_wise(
-        table["key"], table["pixels_sha256"], "\n", "\t"
-    )
-    return "".join(lines.to_pylist()).encode()
+    lines = pyarrow.compute.binary_join_element_wise(table["key"], table["pixels_sha256"], "\t")
+    return "".join(f"{line}\n" for line in lines.to_pylist()).encode()
 
 
 def _index_table(table: pyarrow.Table, base: Path, shards: dict[str, int]) -> pyarrow.Table:

@@ -147,14 +147,8 @@ def decode(data: bytes) -> tuple[Image.Image, bool]:
         raise BadImageError(f"does not decode ({reason or type(error).__name__})") from None
     if frames > 1 and kind != "MPO":
         raise BadImageError(f"{frames} pages in one file: save the one that is meant")
-    untouched = kind == "JPEG" and image.mode == "RGB" and not turned and _is_whole_jpeg(data)
+    untouched = kind == "JPEG" and image.mode == "RGB" and not turned
     return _to_rgb(upright), untouched
-
-
-def _is_whole_jpeg(data: bytes) -> bool:
-    # Pillow forgives a missing end marker, TensorFlow's decoder does not. A few bytes of trailer
-    # after the marker disturb neither.
-    return b"\xff\xd9" in data[-64:]
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

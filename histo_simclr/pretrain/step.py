@@ -75,7 +75,7 @@ def measure(
         "alignment": objective.alignment(projections),
         "uniformity": objective.uniformity(projections),
         "feature_std": spread,
-        "gradient_norm": optax.global_norm(gradients),
+        "gradient_norm": optax.tree.norm(gradients),
     }
     return {name: value.astype(jnp.float32) for name, value in metrics.items()}
 

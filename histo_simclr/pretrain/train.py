@@ -11,14 +11,24 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
-from histo_simclr import checkpoint, optimizer, provenance, records, state, telemetry, workdir
+from histo_simclr import (
+    checkpoint,
+    optimizer,
+    pictures,
+    provenance,
+    records,
+    state,
+    telemetry,
+    workdir,
+)
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
 from histo_simclr.evaluate import linear_eval
 from histo_simclr.input import device, order, reader
 from histo_simclr.model.simclr import SimCLR
-from histo_simclr.pretrain import objective, step
+from histo_simclr.pretrain import objective, preview, step
 from histo_simclr.views import compose
 
 # Steps that Python may be ahead of the device: enough to hide dispatch, and input wait stays true.
@@ -51,14 +61,19 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
             print(f"{place}: finished at step {done['step']}, nothing to do; results in {place}")
             return
         say(header(config, mix, plan, mesh))
+        if jax.process_index() == 0:
+            sheet = place / "pictures" / "views.png"
+            preview.write_views(rows, config.views, sheet, patches=6, pairs=3, seed=config.seed)
         program = build(config, mesh, plan)
-        trained = train(program, rows, config, plan, mesh, origin(config, mix), place)
-        if trained is not None:
+        if train(program, rows, config, plan, mesh, origin(config, mix), place):
+            draw_curves(place, config.batch_size)
             evaluate(config, mesh, place)
             workdir.finish(place, {"step": plan.total_steps, "patch_passes": plan.patch_passes})
 
 
-def build(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, plan: configs.Plan) -> Program:
+def build(
+    config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, plan: configs.Plan
+) -> Program:
     """Initialised state and compiled step; everything that the recipe decides is bound here."""
     dtype = compute_dtype(config.precision)
     peak = optimizer.scaled_rate(
@@ -98,11 +113,11 @@ def train(
     mesh: jax.sharding.Mesh,
     source: provenance.Provenance,
     place: Path,
-) -> Any | None:
-    """The loop: from the newest checkpoint to the last step.
+) -> bool:
+    """The loop: from the newest checkpoint to the last step, which is saved.
 
     Returns:
-      The trained arrays, or None when SIGTERM ended the run early (saved, to be resumed).
+      False when SIGTERM ended the run early (saved, to be resumed), else True.
     """
     saved = checkpoint.Checkpoints(place, keep=config.run.keep, keep_every=config.run.keep_every)
     arrays, first = program.split.arrays, saved.latest() or 0
@@ -146,15 +161,34 @@ def train(
             if stop() and not last:
                 saved.wait()
                 say(f"stopped by SIGTERM, saved step {done}; run the same command to go on")
-                return None
-    return arrays
+                return False
+    return True
+
+
+def draw_curves(place: Path, batch_size: int) -> None:
+    """pictures/curves.png from metrics.jsonl, with the chance levels."""
+    if jax.process_index() == 0:
+        lines = telemetry.read_metrics(place)
+        names = ("loss", "contrastive_top1", "alignment", "uniformity", "feature_std")
+        names += ("gradient_norm", "learning_rate", "images_per_s", "input_wait_fraction")
+        pictures.training_curves(
+            np.array([line["step"] for line in lines]),
+            {name: np.array([line[name] for line in lines]) for name in names},
+            place / "pictures" / "curves.png",
+            chance={
+                "loss": telemetry.chance_loss(batch_size),
+                "contrastive_top1": telemetry.chance_top1(batch_size),
+            },
+        )
 
 
 def evaluate(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, place: Path) -> None:
     """Linear evaluation of the last checkpoint on each labelled set of the configuration."""
+    settings = {key: value for key, value in config.evaluation.items() if key != "records"}
     for labelled in config.evaluation.records:
         out = place / "evaluation" / Path(labelled).name
-        results = linear_eval.evaluate(place, labelled, out=out, mesh=mesh, **settings)
+        say(f"linear evaluation on {labelled}")
+        results = linear_eval.evaluate_checkpoint(place, labelled, mesh=mesh, out=out, **settings)
         say(linear_eval.format_table(results))
 
 
@@ -204,8 +238,10 @@ def header(
 ) -> str:
     """The first lines of a run: on what, how much, what chance is, and how to run the real thing."""
     cohorts = mix["cohorts"].values()
-    organs = ", ".join(sorted({name for cohort in cohorts for name in cohort["organs"]}))
-    stains = ", ".join(sorted({name for cohort in cohorts for name in cohort["stains"]}))
+    organs, stains = (
+        ", ".join(sorted({cohort[field] for cohort in cohorts} - {""}))
+        for field in ("organ", "stain")
+    )
     chance = telemetry.chance_loss(config.batch_size)
     lines = [
         f"SimCLR pretraining of {config.model.arch} on {config.data.mix}",

@@ -3,12 +3,22 @@
 import jax
 import jax.numpy as jnp
 
+# Uniform numbers that `draw` needs.
+CHANCES = 2
 
-def draw(key: jax.Array, *, blur_probability: float, blur_sigma: tuple[float, float]) -> jax.Array:
-    """Draws sigma of one view in pixels, U(blur_sigma); 0 = no blur. float32 scalar."""
-    chance = jax.random.uniform(key, (2,), jnp.float32)
+
+def draw(
+    chances: jax.Array, *, blur_probability: float, blur_sigma: tuple[float, float]
+) -> jax.Array:
+    """Sigma of one view in pixels, U(blur_sigma); 0 = no blur. float32 scalar.
+
+    Args:
+      chances: (CHANCES,) float32, independent U(0, 1).
+      blur_probability: in [0, 1].
+      blur_sigma: (low, high), > 0.
+    """
     low, high = blur_sigma
-    return jnp.where(chance[0] < blur_probability, low + (high - low) * chance[1], 0)
+    return jnp.where(chances[0] < blur_probability, low + (high - low) * chances[1], 0)
 
 
 def radius_of(px: int) -> int:
@@ -18,7 +28,7 @@ def radius_of(px: int) -> int:
 
 def kernel(sigma: jax.Array, *, radius: int, dtype: jnp.dtype) -> jax.Array:
     """(B,) sigmas in pixels to (B, 2 · radius + 1) weights of sum 1; sigma 0: a single 1."""
-    distance = jnp.arange(-radius, radius + 1, dtype=dtype)
+    distance = jnp.arange(-radius, radius + 1, dtype=dtype)[None, :]
     sigma = sigma.astype(dtype)[:, None]
     weight = jnp.exp(-0.5 * (distance / jnp.where(sigma > 0, sigma, 1)) ** 2)
     weight = jnp.where(sigma > 0, weight, distance == 0)
@@ -93,5 +103,5 @@ def _banded(weights: jax.Array, length: int) -> jax.Array:
         # The border pixel is its own reflection and must count once.
         if source is not column:
             inside &= source != column
-        matrix = matrix + jnp.where(inside, weights[:, jnp.clip(offset, 0, 2 * radius)], 0)
+        matrix = matrix + jnp.where(inside[None], weights[:, jnp.clip(offset, 0, 2 * radius)], 0)
     return matrix

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 # ITU-R BT.601 luma, with torchvision's digits (Rec. 601 itself has 0.299 and 0.114).
 LUMA = (0.2989, 0.587, 0.114)
+# Uniform numbers that `draw` needs.
+CHANCES = 6
 
 
 class Jitter(NamedTuple):
@@ -30,7 +32,7 @@ class Jitter(NamedTuple):
 
 
 def draw(
-    key: jax.Array,
+    chances: jax.Array,
     *,
     jitter_probability: float,
     jitter_strength: float,
@@ -40,29 +42,28 @@ def draw(
     hue: float,
     gray_probability: float,
 ) -> Jitter:
-    """Draws the color changes of one view.
+    """The color changes of one view.
 
     Args:
-      key: of this view alone.
+      chances: (CHANCES,) float32, independent U(0, 1).
       jitter_probability: that the four changes happen at all; gray is drawn apart.
       jitter_strength: multiplies the four ranges that follow.
       brightness, contrast, saturation: b gives a factor from U(max(0, 1 - b), 1 + b).
       hue: h gives a shift from U(-h, h), in turns.
       gray_probability: in [0, 1].
     """
-    chance = jax.random.uniform(key, (6,), jnp.float32)
-    happens = chance[0] < jitter_probability
+    happens = chances[0] < jitter_probability
 
     def factor(chance: jax.Array, reach: float) -> jax.Array:
         low, high = max(0.0, 1 - reach * jitter_strength), 1 + reach * jitter_strength
         return jnp.where(happens, low + (high - low) * chance, 1)
 
     return Jitter(
-        factor(chance[1], brightness),
-        factor(chance[2], contrast),
-        factor(chance[3], saturation),
-        jnp.where(happens, (2 * chance[4] - 1) * (hue * jitter_strength), 0),
-        chance[5] < gray_probability,
+        factor(chances[1], brightness),
+        factor(chances[2], contrast),
+        factor(chances[3], saturation),
+        jnp.where(happens, (2 * chances[4] - 1) * (hue * jitter_strength), 0),
+        chances[5] < gray_probability,
     )
 
 

@@ -6,6 +6,7 @@ bytes that are read crosswise, in the pass that makes numbers of them, and the b
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 
 # torchvision draws a box up to ten times before it falls back on a central one.
 CROP_TRIES = 10
+# Uniform numbers that `draw` needs: two for each try, two for the corner, four for flips and turns.
+CHANCES = 2 * CROP_TRIES + 6
 
 
 class Placement(NamedTuple):
@@ -34,7 +37,7 @@ class Placement(NamedTuple):
 
 
 def draw(
-    key: jax.Array,
+    chances: jax.Array,
     *,
     shape: tuple[int, int],
     crop_scale: tuple[float, float],
@@ -43,10 +46,10 @@ def draw(
     vertical_flip: float,
     quarter_turn: float,
 ) -> Placement:
-    """Draws the placement of one view: crop, then flips, then a counter-clockwise turn.
+    """The placement of one view: crop, then flips, then counter-clockwise quarter turns.
 
     Args:
-      key: of this view alone.
+      chances: (CHANCES,) float32, independent U(0, 1).
       shape: (height, width) of the patch.
       crop_scale: range of the box's share of the patch's area.
       crop_ratio: range of width / height, > 0; uniform in the logarithm.
@@ -54,13 +57,10 @@ def draw(
       quarter_turn: probability that the number of turns is drawn from 0, 1, 2, 3 with equal
         chances, instead of being 0.
     """
-    box_key, turn_key = jax.random.split(key)
-    top, left, height, width = _draw_box(
-        box_key, shape=shape, crop_scale=crop_scale, crop_ratio=crop_ratio
-    )
-    chance = jax.random.uniform(turn_key, (4,), jnp.float32)
-    turns = jnp.where(chance[0] < quarter_turn, jnp.floor(4 * chance[1]).astype(jnp.int32), 0)
-    flip_x, flip_y = chance[2] < horizontal_flip, chance[3] < vertical_flip
+    box, flip = chances[:-4], chances[-4:]
+    top, left, height, width = _draw_box(box, shape=shape, scale=crop_scale, ratio=crop_ratio)
+    flip_x, flip_y = flip[0] < horizontal_flip, flip[1] < vertical_flip
+    turns = jnp.where(flip[2] < quarter_turn, jnp.floor(4 * flip[3]).astype(jnp.int32), 0)
     return turned(Placement(turns < 0, top, left, height, width, flip_y, flip_x), turns)
 
 
@@ -164,39 +164,38 @@ def _matrices(
 
 
 def _draw_box(
-    key: jax.Array,
+    chances: jax.Array,
     *,
     shape: tuple[int, int],
-    crop_scale: tuple[float, float],
-    crop_ratio: tuple[float, float],
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> tuple[jax.Array, ...]:
     """(top, left, height, width) as torchvision's RandomResizedCrop.get_params draws them."""
     high, wide = shape
-    chance = jax.random.uniform(key, (2, CROP_TRIES + 1), jnp.float32)
-    area = high * wide * _between(chance[0, :-1], *crop_scale)
-    ratio = jnp.exp(_between(chance[1, :-1], *jnp.log(jnp.array(crop_ratio, jnp.float32))))
-    widths = jnp.round(jnp.sqrt(area * ratio)).astype(jnp.int32)
-    heights = jnp.round(jnp.sqrt(area / ratio)).astype(jnp.int32)
+    areas = high * wide * _between(chances[:CROP_TRIES], *scale)
+    ratios = jnp.exp(_between(chances[CROP_TRIES:-2], math.log(ratio[0]), math.log(ratio[1])))
+    widths = jnp.round(jnp.sqrt(areas * ratios)).astype(jnp.int32)
+    heights = jnp.round(jnp.sqrt(areas / ratios)).astype(jnp.int32)
     fits = (widths > 0) & (widths <= wide) & (heights > 0) & (heights <= high)
-    first = jnp.argmax(fits)
-    height, width = heights[first], widths[first]
-    top = jnp.floor(chance[0, -1] * (high - height + 1)).astype(jnp.int32)
-    left = jnp.floor(chance[1, -1] * (wide - width + 1)).astype(jnp.int32)
-    box = (top, left, height, width)
+    # A sum instead of an index: XLA:CPU would repeat the look-up for each element of the matrices.
+    first = fits & (jnp.cumsum(fits) == 1)
+    height, width = (jnp.sum(jnp.where(first, sides, 0)) for sides in (heights, widths))
+    top = jnp.floor(chances[-2] * (high - height + 1)).astype(jnp.int32)
+    left = jnp.floor(chances[-1] * (wide - width + 1)).astype(jnp.int32)
+    central = _central_box(high, wide, ratio)
     found = fits.any()
     return tuple(
-        jnp.where(found, drawn, central)
-        for drawn, central in zip(box, _central_box(high, wide, crop_ratio), strict=True)
+        jnp.where(found, *pair) for pair in zip((top, left, height, width), central, strict=True)
     )
 
 
-def _central_box(high: int, wide: int, crop_ratio: tuple[float, float]) -> tuple[int, ...]:
-    """The largest central box whose width / height lies in crop_ratio."""
+def _central_box(high: int, wide: int, ratio: tuple[float, float]) -> tuple[int, ...]:
+    """The largest central box whose width / height lies in ratio."""
     height, width = high, wide
-    if wide / high < crop_ratio[0]:
-        height = round(wide / crop_ratio[0])
-    elif wide / high > crop_ratio[1]:
-        width = round(high * crop_ratio[1])
+    if wide / high < ratio[0]:
+        height = round(wide / ratio[0])
+    elif wide / high > ratio[1]:
+        width = round(high * ratio[1])
     return (high - height) // 2, (wide - width) // 2, height, width
 
 

@@ -64,48 +64,39 @@ def test_transfer_counts_as_explicit(sharding):
 
 def test_fast_input_is_never_waited_for(sharding):
     with device.Feed(host_batches(30), sharding) as feed:
-        for _ in range(20):
+        for _ in range(10):
             feed.next(None)
-            time.sleep(0.02)
+            time.sleep(0.05)
         assert feed.wait_fraction() < 0.1
 
 
 def test_slow_input_is_waited_for(sharding):
-    with device.Feed(host_batches(12, seconds=0.04), sharding) as feed:
-        for _ in range(10):
-            pending = jax.numpy.sum(feed.next(None))
-            pending.block_until_ready()
+    with device.Feed(host_batches(5, seconds=0.2), sharding) as feed:
+        for _ in range(5):
+            feed.next(None)
         assert feed.wait_fraction() > 0.5
+        assert feed.wait_fraction() == 0  # since the last call
 
 
 def test_waiting_while_the_device_works_costs_nothing(sharding):
-    """Input of 30 ms hides behind steps of 100 ms, and counts for 25 of 30 ms behind 5 ms ones."""
-    fractions = []
-    for seconds in (0.1, 0.005):
-        with device.Feed(host_batches(9, seconds=0.03), sharding, depth=1) as feed:
-            for _ in range(3):
-                feed.next(Busy(seconds))
-            feed.wait_fraction()
-            for _ in range(5):
-                feed.next({"loss": Busy(seconds), "step": 3})
-            fractions.append(feed.wait_fraction())
-    assert fractions[0] < 0.1
-    assert fractions[1] > 0.4
+    with device.Feed(host_batches(5, seconds=0.05), sharding) as feed:
+        for _ in range(5):
+            feed.next(Busy(1000))
+        assert feed.wait_fraction() == 0
+
+
+def test_waiting_counts_from_the_end_of_the_step(sharding):
+    """A batch every 300 ms, steps of 100 ms: the device idles two thirds of the time."""
+    with device.Feed(host_batches(5, seconds=0.3), sharding) as feed:
+        for _ in range(5):
+            feed.next({"loss": Busy(0.1), "step": 3})
+        assert 0.4 < feed.wait_fraction() < 0.8
 
 
 def test_start_up_is_not_waiting(sharding):
     with device.Feed(host_batches(2, seconds=0.2), sharding) as feed:
         assert feed.wait_fraction() == 0
         feed.next(None)
-        assert feed.wait_fraction() < 0.1
-
-
-def test_wait_fraction_starts_anew_at_each_call(sharding):
-    with device.Feed(host_batches(6, seconds=0.05), sharding) as feed:
-        for _ in range(5):
-            feed.next(None)
-        assert feed.wait_fraction() > 0.5
-        time.sleep(0.05)
         assert feed.wait_fraction() == 0
 
 

@@ -190,6 +190,17 @@ def test_batch_statistics_and_gradients_do_not_depend_on_the_number_of_devices(b
     )
 
 
+def test_batch_variance_survives_a_mean_far_from_zero():
+    # As E[x^2] - E[x]^2 about zero, float32 is off by a quarter here.
+    x = np.random.default_rng(0).normal(1005, 2, (4, 8, 8, 3)).astype(np.float32)
+    norm = resnet.BatchNorm(3, dtype=jnp.float32)
+    norm.mean[...] = jnp.full(3, 1000.0)
+    wide = x.astype(np.float64)
+    variance = wide.var((0, 1, 2), keepdims=True) + 1e-5
+    expected = (wide - wide.mean((0, 1, 2), keepdims=True)) / np.sqrt(variance)
+    np.testing.assert_allclose(norm(x), expected, atol=1e-4)
+
+
 def test_weights_start_as_torchvisions():
     block = resnet.BasicBlock(64, 128, 2, rngs=nnx.Rngs(0), dtype=jnp.float32)
     for conv, kernel in ((block.conv2, 3), (block.downsample[0], 1)):

@@ -29,7 +29,9 @@ def test_png_of_the_right_size_becomes_jpeg_420_of_near_pixels(images):
     stored = Image.open(io.BytesIO(patch.image))
     assert stored.format == "JPEG"
     assert [layer[1:3] for layer in stored.layer] == [(2, 2), (1, 1), (1, 1)]
-    assert np.abs(np.asarray(stored).astype(int) - source).mean() < 4
+    assert (
+        np.abs(np.asarray(stored).astype(int) - source).mean() < 8
+    )  # chroma at half size; other pixels differ by 90
 
 
 def test_grid_takes_whole_squares_only_and_keeps_their_pixels(images):
@@ -99,13 +101,12 @@ def test_palette_and_gray_become_rgb(images):
     np.testing.assert_array_equal(images.decoded(patch.image), np.repeat(gray[..., None], 3, -1))
 
 
-def test_truncated_jpeg_is_refused_or_encoded_anew(images):
+@pytest.mark.parametrize("missing", [1, 2, 3, 300])
+def test_truncated_jpeg_is_refused_be_it_by_its_end_marker_only(images, missing):
+    # TensorFlow's decoder, which reads the bytes later, refuses a missing end marker too.
     data = images.encode(images.pixels(32, 32))
-    with pytest.raises(BadImageError, match="does not decode.*truncated"):
-        patches.cut_image(data[: len(data) // 2], AS_IS)
-    # Only the end marker is gone: Pillow has all pixels, but TensorFlow would refuse these bytes.
-    (patch,) = patches.cut_image(data[:-2], AS_IS)
-    assert patch.image.endswith(b"\xff\xd9")
+    with pytest.raises(BadImageError, match="(?i)does not decode.*truncated"):
+        patches.cut_image(data[:-missing], AS_IS)
 
 
 @pytest.mark.parametrize(

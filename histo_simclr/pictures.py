@@ -1,0 +1,117 @@
+"""Arrays → PNG files: confusion matrix, training curves, views. Draws only, computes nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+def confusion_matrix(
+    matrix: np.ndarray, class_names: Sequence[str], path: Path, *, title: str
+) -> None:
+    """Confusion matrix with counts, shaded by the share of each true class.
+
+    Args:
+      matrix: (K, K) counts, rows truth, columns prediction.
+      class_names: K names.
+      path: PNG to write.
+      title: above the picture.
+    """
+    classes = len(class_names)
+    side = min(3 + 0.7 * classes, 16)
+    figure = _figure(side, side)
+    axes = figure.add_subplot()
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    axes.imshow(share, vmin=0, vmax=1, cmap="Purples")
+    axes.set_xticks(range(classes), class_names, rotation=45, ha="right")
+    axes.set_yticks(range(classes), class_names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(title, fontsize=10)
+    for row in range(classes):
+        for column in range(classes):
+            color = "white" if share[row, column] > 0.6 else "black"
+            text = f"{matrix[row, column]:.0f}\n{share[row, column]:.0%}"
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=7)
+    _save(figure, path)
+
+
+def training_curves(
+    steps: np.ndarray,
+    curves: dict[str, np.ndarray],
+    path: Path,
+    *,
+    chance: dict[str, float],
+) -> None:
+    """Metrics against the step, one panel each.
+
+    Args:
+      steps: (n,) optimizer steps.
+      curves: metric → (n,) values; NaN leaves a gap.
+      path: PNG to write.
+      chance: metric → level of an encoder that learned nothing, drawn as a dashed line.
+    """
+    across = min(3, len(curves))
+    down = -(-len(curves) // across)
+    figure = _figure(4 * across, 2.6 * down)
+    for index, (name, values) in enumerate(curves.items()):
+        axes = figure.add_subplot(down, across, index + 1)
+        axes.plot(steps, values, linewidth=1)
+        if name in chance:
+            axes.axhline(chance[name], color="gray", linestyle="--", linewidth=0.8)
+            axes.text(steps[-1], chance[name], "chance", ha="right", va="bottom", fontsize=7)
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+        if index >= len(curves) - across:
+            axes.set_xlabel("step", fontsize=8)
+    _save(figure, path)
+
+
+def views_grid(patches: np.ndarray, views: Sequence[np.ndarray], path: Path) -> None:
+    """Patches beside their views, one row a patch, pixel for pixel.
+
+    Args:
+      patches: (n, H, W, 3) uint8.
+      views: each (n, px, px, 3), floats in [0, 1] (not normalized); one column each.
+      path: PNG to write.
+    """
+    columns = [patches] + [np.round(view * 255).astype(np.uint8) for view in views]
+    gap = 4
+    height = max(column.shape[1] for column in columns)
+    width = sum(column.shape[2] for column in columns) + gap * (len(columns) - 1)
+    sheet = np.full((len(patches) * (height + gap) - gap, width, 3), 255, np.uint8)
+    left = 0
+    for column in columns:
+        for index, picture in enumerate(column):
+            top = index * (height + gap)
+            sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        left += column.shape[2] + gap
+    from matplotlib import image
+
+    partial = _partial(path)
+    image.imsave(partial, sheet, format="png", metadata=_METADATA)
+    partial.replace(path)
+
+
+# Without it matplotlib writes its version: equal results would differ in bytes.
+_METADATA = {"Software": None}
+
+
+def _figure(width: float, height: float):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    # Agg draws without a display, and without pyplot's global state.
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure, path: Path) -> None:
+    partial = _partial(path)
+    figure.savefig(partial, format="png", metadata=_METADATA)
+    partial.replace(path)
+
+
+def _partial(path: Path) -> Path:
+    return Path(path).with_name(Path(path).name + ".tmp")

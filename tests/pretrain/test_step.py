@@ -1,0 +1,159 @@
+"""The train step on a small network: device counts, keys, accumulation of state."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from histo_simclr import mesh as meshes
+from histo_simclr import optimizer, state
+from histo_simclr.pretrain import objective, step
+from histo_simclr.views import compose
+
+VIEWS = {
+    "px": 16,
+    "crop_scale": (0.2, 1.0),
+    "crop_ratio": (0.75, 4 / 3),
+    "horizontal_flip": 0.5,
+    "vertical_flip": 0.5,
+    "quarter_turn": 1.0,
+    "jitter_probability": 0.8,
+    "jitter_strength": 1.0,
+    "brightness": 0.8,
+    "contrast": 0.8,
+    "saturation": 0.8,
+    "hue": 0.2,
+    "gray_probability": 0.2,
+    "blur_probability": 0.5,
+    "blur_sigma": (0.1, 2.0),
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
+}
+
+
+class Small(nnx.Module):
+    """Convolution, BatchNorm, pool, projection: every kind of state that a ResNet has."""
+
+    def __init__(self, rngs: nnx.Rngs, dtype):
+        kinds = {"dtype": dtype, "param_dtype": dtype, "rngs": rngs}
+        self.conv = nnx.Conv(3, 8, (3, 3), **kinds)
+        self.norm = nnx.BatchNorm(8, **kinds)
+        self.project = nnx.Linear(8, 4, **kinds)
+
+    def __call__(self, x):
+        features = jnp.mean(jax.nn.relu(self.norm(self.conv(x))), axis=(1, 2))
+        return features, self.project(features)
+
+
+def small_run(devices: int, steps: int, dtype, *, seed: int = 0):
+    """(arrays, metrics of each step) after `steps` steps on random patches."""
+    mesh = meshes.make(devices)
+    rate = optimizer.schedule(0.5, warmup_steps=1, total_steps=10)
+    split = state.init(
+        functools.partial(Small, dtype=dtype),
+        optimizer.make("lars", rate=rate, weight_decay=1e-4, momentum=0.9),
+        seed=seed,
+        sharding=meshes.replicated(mesh),
+    )
+    advance = step.compile_step(
+        mesh,
+        graph=split.graph,
+        views=functools.partial(compose.two_views, **VIEWS, dtype=dtype),
+        loss_of=functools.partial(objective.nt_xent, temperature=0.5),
+        rate=rate,
+    )
+    arrays, seen = split.arrays, []
+    for number in range(steps):
+        patches = np.random.default_rng(number).integers(0, 256, (16, 24, 24, 3), np.uint8)
+        patches = jax.device_put(patches, meshes.batch_sharding(mesh))
+        arrays, metrics = advance(arrays, patches, jax.random.key(seed))
+        seen.append({name: float(value) for name, value in metrics.items()})
+    return arrays, seen
+
+
+def leaves(arrays) -> dict[str, np.ndarray]:
+    flat = jax.tree_util.tree_leaves_with_path(state.parts(arrays))
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in flat}
+
+
+def test_one_and_eight_devices_train_to_the_same_state_in_float64():
+    with jax.enable_x64(True):
+        one, metrics_one = small_run(1, 3, jnp.float64)
+        eight, metrics_eight = small_run(8, 3, jnp.float64)
+    for name, expected in leaves(one).items():
+        # Reductions in another order: rounding, amplified by three steps.
+        np.testing.assert_allclose(leaves(eight)[name], expected, rtol=1e-9, atol=1e-12)
+    for a, b in zip(metrics_one, metrics_eight, strict=True):
+        np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
+    first, again, other = (leaves(small_run(8, 2, jnp.float32, seed=s)[0]) for s in (0, 0, 1))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    kernel = next(name for name in first if "conv" in name and "params" in name)
+    assert not np.array_equal(first[kernel], other[kernel])
+
+
+def test_views_change_from_step_to_step_through_the_step_number():
+    mesh = meshes.make(1)
+    keys = []
+
+    def record(key, patches):
+        keys.append(key)
+        x = patches.astype(jnp.float32) / 255
+        return x, x[::-1]
+
+    split = state.init(
+        functools.partial(Small, dtype=jnp.float32),
+        optax.sgd(0.1),
+        seed=0,
+        sharding=meshes.replicated(mesh),
+    )
+    arrays = split.arrays
+    arguments = {
+        "graph": split.graph,
+        "views": record,
+        "loss_of": functools.partial(objective.nt_xent, temperature=0.5),
+        "rate": lambda _: 0.1,
+    }
+    patches = jnp.asarray(np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8))
+    for _ in range(2):
+        arrays, _ = step.pretrain_step(arrays, patches, jax.random.key(7), **arguments)
+    expected = [jax.random.fold_in(jax.random.key(7), number) for number in range(2)]
+    for key, wanted in zip(keys, expected, strict=True):
+        np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(wanted))
+
+
+def test_the_state_is_donated():
+    mesh = meshes.make(1)
+    split = state.init(
+        functools.partial(Small, dtype=jnp.float32),
+        optax.sgd(0.1),
+        seed=0,
+        sharding=meshes.replicated(mesh),
+    )
+    advance = step.compile_step(
+        mesh,
+        graph=split.graph,
+        views=functools.partial(compose.two_views, **VIEWS),
+        loss_of=functools.partial(objective.nt_xent, temperature=0.5),
+        rate=lambda _: 0.1,
+    )
+    patches = jnp.zeros((4, 24, 24, 3), jnp.uint8)
+    advance(split.arrays, patches, jax.random.key(0))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(split.arrays))
+
+
+def test_feature_std_is_zero_for_collapsed_features_and_one_for_white_ones():
+    white = np.random.default_rng(0).standard_normal((4096, 8)).astype(np.float32)
+    projections = jnp.asarray(white)
+    gradients = {"a": jnp.full((4,), 3.0)}
+    collapsed = step.measure(jnp.float32(0), jnp.ones((4096, 8)), projections, gradients)
+    spread = step.measure(jnp.float32(0), jnp.asarray(white), projections, gradients)
+    assert float(collapsed["feature_std"]) == pytest.approx(0, abs=1e-6)
+    assert float(spread["feature_std"]) == pytest.approx(1, abs=0.02)
+    assert float(spread["gradient_norm"]) == pytest.approx(6.0)

@@ -1,0 +1,66 @@
+"""Programs in a subprocess, at a size that two cores finish in seconds."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# 72 px: the smallest size at which XLA's CPU convolutions of the last stage stay fast.
+SMALL = (
+    "--config.batch_size=8",
+    "--config.views.px=72",
+    "--config.run.log_every=2",
+    "--config.run.checkpoint_every=2",
+)
+
+
+class Program:
+    """Starts `python main.py` as a user would, from the repository root."""
+
+    def __init__(self, root):
+        self._root = root
+
+    def start(self, *arguments, devices: int = 1) -> subprocess.Popen:
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        return subprocess.Popen(
+            [sys.executable, "main.py", *map(str, arguments)],
+            cwd=self._root,
+            env=os.environ | {"XLA_FLAGS": flags},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments, devices: int = 1) -> subprocess.CompletedProcess:
+        process = self.start(*arguments, devices=devices)
+        out, err = process.communicate(timeout=900)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def program(request) -> Program:
+    return Program(request.config.rootpath)
+
+
+@pytest.fixture(scope="session")
+def pretrain_arguments():
+    """Arguments of a pretraining run of a given number of steps on the embedded mix."""
+
+    def arguments(workdir, *, steps: int, extra=()):
+        # The mix has more than `steps` batches, so a share of an epoch is that many steps.
+        import json
+
+        size = json.loads(open("data/sample/mix/mix.json").read())["size"]
+        epochs = steps / (size // 8)
+        return (
+            "--config=configs/resnet18_mix.py",
+            f"--workdir={workdir}",
+            *SMALL,
+            f"--config.epochs={epochs!r}",
+            f"--config.warmup_epochs={epochs / 4!r}",
+            "--config.evaluation.records=()",
+            *extra,
+        )
+
+    return arguments

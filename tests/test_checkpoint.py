@@ -1,0 +1,203 @@
+"""Checkpoints: bits, topologies, damage, strangers."""
+
+import dataclasses
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from histo_simclr import checkpoint, state
+from histo_simclr import mesh as meshes
+from histo_simclr.errors import InputError
+from histo_simclr.model.simclr import SimCLR
+from histo_simclr.provenance import Provenance
+
+PROVENANCE = Provenance(
+    arch="resnet18",
+    hidden=16,
+    out=8,
+    px=80,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    mpp=(0.5, 1.0),
+    mix={"digest": "d"},
+    config={"seed": 1},
+    versions={"jax": "0"},
+    revision="r",
+)
+
+
+class Small(nnx.Module):
+    def __init__(self, rngs):
+        self.layer = nnx.Linear(64, 33, rngs=rngs)
+        self.norm = nnx.BatchNorm(33, rngs=rngs)
+
+
+def small(devices: int, *, width: optax.GradientTransformation | None = None) -> state.Split:
+    transformation = width or optax.sgd(0.1, momentum=0.9)
+    sharding = meshes.replicated(meshes.make(devices))
+    return state.init(Small, transformation, seed=3, sharding=sharding)
+
+
+def save(folder, arrays, *steps):
+    saved = checkpoint.Checkpoints(folder, keep=3, keep_every=0)
+    for step in steps:
+        saved.save(step, arrays, PROVENANCE)
+    saved.close()
+
+
+def reopen(folder) -> checkpoint.Checkpoints:
+    return checkpoint.Checkpoints(folder, keep=3, keep_every=0)
+
+
+def equal(a, b) -> bool:
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 8), (8, 1)])
+def test_restores_the_same_bits_onto_another_number_of_devices(tmp_path, before, after):
+    split = small(before)
+    save(tmp_path, split.arrays, 7)
+    other = small(after)
+    blank = jax.tree.map(jnp.zeros_like, other.arrays)
+    blank = jax.device_put(blank, meshes.replicated(meshes.make(after)))
+    restored, provenance = reopen(tmp_path).restore(7, blank)
+    assert equal(restored, split.arrays)
+    assert provenance == PROVENANCE
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(restored)} == {after}
+
+
+def test_keeps_the_newest_and_the_milestones(tmp_path):
+    split = small(1)
+    saved = checkpoint.Checkpoints(tmp_path, keep=2, keep_every=4)
+    for step in (4, 5, 6, 7):
+        saved.save(step, split.arrays, PROVENANCE)
+    saved.close()
+    kept = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
+    assert kept == [4, 6, 7]
+    assert reopen(tmp_path).latest() == 7
+
+
+def test_another_optimizer_is_refused_naming_the_leaf(tmp_path):
+    save(tmp_path, small(1).arrays, 1)
+    with pytest.raises(InputError, match="another architecture or optimizer: optimizer/"):
+        reopen(tmp_path).restore(1, small(1, width=optax.adam(0.1)).arrays)
+
+
+@pytest.mark.parametrize("offset", [0.1, 0.5, 0.9])
+def test_flipped_bytes_are_noticed(tmp_path, offset):
+    save(tmp_path, small(1).arrays, 3, 5)
+    files = [p for p in (tmp_path / "checkpoints/5/params").rglob("*") if p.is_file()]
+    largest = max(files, key=lambda p: p.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[int(len(content) * offset)] ^= 0x40
+    largest.write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged checkpoint.*go on from step 3"):
+        reopen(tmp_path).restore(5, small(1).arrays)
+
+
+def test_a_truncated_file_is_noticed(tmp_path):
+    save(tmp_path, small(1).arrays, 5)
+    files = [p for p in (tmp_path / "checkpoints/5/params").rglob("*") if p.is_file()]
+    largest = max(files, key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"damaged checkpoint.*start anew"):
+        reopen(tmp_path).restore(5, small(1).arrays)
+
+
+def test_torn_metadata_is_noticed(tmp_path):
+    save(tmp_path, small(1).arrays, 5)
+    for file in (tmp_path / "checkpoints/5/metadata").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(InputError, match="metadata cannot be read"):
+        reopen(tmp_path).restore(5, small(1).arrays)
+
+
+FULL_DISK = """
+import resource
+import sys
+from pathlib import Path
+sys.path[:0] = [{root!r}, {here!r}]
+from histo_simclr.errors import InputError
+from test_checkpoint import PROVENANCE, checkpoint, small
+split = small(1)
+saved = checkpoint.Checkpoints(Path({folder!r}), keep=3, keep_every=0)
+saved.save(1, split.arrays, PROVENANCE)
+saved.wait()
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY))
+try:
+    saved.save(2, split.arrays, PROVENANCE)
+    saved.wait()
+except InputError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_one_line_and_the_previous_checkpoint_survives(tmp_path, request):
+    # A limit on the size of files makes writes fail in the middle, as a full disk does.
+    code = FULL_DISK.format(
+        root=str(request.config.rootpath),
+        here=str(request.config.rootpath / "tests"),
+        folder=str(tmp_path),
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
+    assert "checkpoint cannot be saved" in done.stdout, done.stderr
+    assert "step 1 stands" in done.stdout
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["1"]
+    restored, _ = reopen(tmp_path).restore(1, small(1).arrays)
+    assert equal(restored, small(1).arrays)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A workdir with an (untrained) ResNet-18 checkpoint, and its arrays."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    split = state.init(
+        lambda rngs: SimCLR("resnet18", hidden=16, out=8, rngs=rngs),
+        optax.sgd(0.1),
+        seed=0,
+        sharding=meshes.replicated(meshes.make(1)),
+    )
+    save(folder, split.arrays, 2, 11)
+    return folder, split
+
+
+@pytest.mark.slow
+def test_the_encoder_of_the_newest_checkpoint_is_the_model_s(pretrained):
+    folder, split = pretrained
+    encoder, provenance, path = checkpoint.load_encoder(folder)
+    assert (path.name, provenance) == ("11", PROVENANCE)
+    model, _ = nnx.merge(split.graph, split.arrays)
+    model.eval()
+    x = np.random.default_rng(0).standard_normal((2, 72, 72, 3)).astype(np.float32)
+    np.testing.assert_array_equal(encoder(x), model.encoder(x))
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_architecture_is_refused(pretrained, monkeypatch):
+    folder, _ = pretrained
+    deeper = dataclasses.replace(PROVENANCE, arch="resnet34")
+    monkeypatch.setattr(checkpoint, "read_provenance", lambda _: deeper)
+    with pytest.raises(InputError, match=r"another architecture.*params/encoder/layer1/2"):
+        checkpoint.load_encoder(folder)
+
+
+def test_a_folder_without_checkpoint_says_what_to_give(tmp_path):
+    with pytest.raises(InputError, match="no checkpoint here.*workdir"):
+        checkpoint.load_encoder(tmp_path)
+    with pytest.raises(InputError, match="no such checkpoint"):
+        checkpoint.load_encoder(tmp_path / "absent")

@@ -1,0 +1,96 @@
+"""Cross-field checks, derived sizes, presets that differ in scale and places only."""
+
+import pytest
+
+from histo_simclr import config as configs
+from histo_simclr.errors import InputError
+
+MIX = "configs/resnet18_mix.py"
+# What a preset may set: scale and places. Everything else is the method.
+SCALE = {
+    "batch_size",
+    "epochs",
+    "warmup_epochs",
+    "note",
+    "data.mix",
+    "data.px",
+    "views.px",
+    "evaluation.records",
+}
+
+
+@pytest.fixture(autouse=True)
+def repository_root(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+
+
+@pytest.mark.parametrize("preset", ["sample", "overnight", "tenpercent", "full"])
+def test_presets_differ_in_scale_and_places_only(preset):
+    recipe = configs.load("configs/simclr.py").to_dict()
+    other = configs.load(f"{MIX}:{preset}").to_dict()
+    changed = {key for key, _, _ in configs.differing_keys(recipe, other)}
+    assert {key for key in changed if not key.startswith("run.")} <= SCALE
+
+
+def test_tenpercent_is_the_papers_scale():
+    config = configs.load(f"{MIX}:tenpercent")
+    assert (config.batch_size, config.epochs, config.views.px) == (512, 1000, 224)
+    plan = configs.plan(config, 400_000)
+    assert plan == configs.Plan(781, 781_000, 7_810, 781_000 * 512)
+
+
+@pytest.mark.parametrize("arch", ["resnet34", "resnet50", "resnet101"])
+def test_other_architectures_differ_from_resnet18_in_nothing_else(arch):
+    base = configs.load(f"{MIX}:tenpercent").to_dict()
+    other = configs.load(f"configs/{arch}_mix.py:tenpercent").to_dict()
+    assert configs.differing_keys(base, other) == [("model.arch", "resnet18", arch)]
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_name():
+    config = configs.load(MIX)
+    with pytest.raises(AttributeError, match="batch_size"):
+        config.batch_sise = 3
+
+
+def test_an_unknown_preset_names_those_there_are():
+    with pytest.raises(InputError, match="sample, overnight, tenpercent, full"):
+        configs.load(f"{MIX}:tenpercnt")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("batch_size", 12, r"batch of 12 cannot be split over 8 devices.*--config\.batch_size=8"),
+        ("data.px", 224, r"mix has 96 px patches, the config asks for 224.*data\.px=96"),
+        ("objective.name", "ntxent", "'ntxent' is not one of nt_xent, dcl"),
+        ("objective.temperature", 0.0, "must be above 0"),
+        ("optimizer.scaling", "cubic", "not one of sqrt, linear, none"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_with_the_way_out(key, value, message):
+    config = configs.load(MIX)
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(InputError, match=message):
+        configs.check(config, devices=8, mix_px=96)
+
+
+def test_a_mix_smaller_than_a_batch_is_refused():
+    with pytest.raises(InputError, match="holds 63 patches, fewer than one batch of 64"):
+        configs.plan(configs.load(MIX), 63)
+
+
+def test_warm_up_longer_than_the_run_is_refused():
+    config = configs.load(MIX)
+    config.warmup_epochs = config.epochs
+    with pytest.raises(InputError, match="warm-up epochs do not fit"):
+        configs.plan(config, 640)
+
+
+def test_identity_ignores_free_keys_and_where_the_mix_lies():
+    first, second = configs.load(MIX), configs.load(MIX)
+    second.run.log_every = 1
+    second.data.mix = "elsewhere"
+    assert configs.identity(first, mix_digest="d") == configs.identity(second, mix_digest="d")
+    assert configs.differing_keys(
+        configs.identity(first, mix_digest="d"), configs.identity(first, mix_digest="e")
+    ) == [("mix_digest", "d", "e")]
