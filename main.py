@@ -20,6 +20,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; runs/NAME[_pr
 
 
 def main(_: list[str]) -> None:
+    """Calls the program that the configuration names."""
     config = CONFIG.value
     # Imported late: a misspelt key is refused before JAX and TensorFlow take their seconds.
     if config.program == "pretrain":

@@ -33,7 +33,7 @@ def sample(config: ml_collections.ConfigDict) -> None:
         "A demonstration: enough steps to leave chance level, not enough for good features. "
         "The same program with :overnight learns them; with :tenpercent it is the paper's run."
     )
-    config.epochs = 3.0
+    config.epochs = 2.5
     config.warmup_epochs = 0.5
     config.run.log_every = 10
 

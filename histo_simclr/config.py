@@ -120,7 +120,7 @@ def identity(config: ml_collections.ConfigDict, *, mix_digest: str) -> dict[str,
 
 
 def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(dotted key, old value, new value) for every leaf that differs; "absent" where one lacks it."""
+    """(dotted key, old, new) for every leaf that differs; "absent" where one lacks it."""
     before, after = dict(_flatten(old)), dict(_flatten(new))
     return [
         (key, before.get(key, "absent"), after.get(key, "absent"))

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import google_crc32c
 import numpy as np
 
 from histo_simclr.errors import InputError
@@ -148,6 +149,15 @@ def load_mix(path: str | Path) -> tuple[Rows, dict[str, Any]]:
         px=int(info["px"]),
     )
     return rows, info
+
+
+def masked_crc(data: bytes) -> int:
+    """CRC32C of data as TFRecord stores it: rotated right by 15 bits, plus a constant.
+
+    Stored beside its data, a checksum must not be the data's own (tensorflow lib/hash/crc32c.h).
+    """
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The training state: model and optimizer, split into a graph (static) and plain arrays.
 
-The jitted step takes and returns the arrays; `nnx.merge(graph, arrays)` inside it gives the objects.
+The jitted step takes and returns the arrays; `nnx.merge(graph, arrays)` inside it makes objects.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def parts(arrays: nnx.State) -> dict[str, Any]:
 
 
 def join(arrays: nnx.State, stored: dict[str, Any]) -> nnx.State:
-    """`arrays` with the leaves of `stored` (as from `parts`, same structure) in place of its own."""
+    """`arrays` with the leaves of `stored` (structured as by `parts`) in place of its own."""
     old, structure = jax.tree.flatten(parts(arrays))
     new = jax.tree.structure(stored)
     if new != structure:

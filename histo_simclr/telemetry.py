@@ -53,13 +53,23 @@ class Telemetry:
         """Rates count from here: after the first step, whose time is mostly compilation."""
         self._last_step, self._last_time = step, time.perf_counter()
 
-    def log(self, step: int, metrics: dict[str, float], *, wait_fraction: float) -> None:
-        """Records the metrics of `step`, warns of collapse and slow input, shows progress."""
+    def log(
+        self, step: int, metrics: dict[str, float], *, wait_fraction: float, corrupt_records: int
+    ) -> None:
+        """Records the metrics of `step`, warns of collapse and slow input, shows progress.
+
+        Args:
+          step: number of the last step done.
+          metrics: of `summarize`.
+          wait_fraction: share of the time since the last call that the device waited for input.
+          corrupt_records: different damaged records that this process has met.
+        """
         now = time.perf_counter()
         seconds = (now - self._last_time) / max(step - self._last_step, 1)
         self._last_step, self._last_time = step, now
         rate = self._batch / max(seconds, 1e-9)
         speed = {"images_per_s": rate, "input_wait_fraction": wait_fraction}
+        speed |= {"corrupt_records": corrupt_records}
         self._warn(step, metrics, wait_fraction)
         if not self._writes:
             return
@@ -118,18 +128,20 @@ def summarize(
     """Metrics of consecutive steps as one line: their means; the learning rate is the last one's.
 
     Raises:
-      InputError: a loss is not finite; names its step and the last good checkpoint.
+      InputError: a loss or gradient is not finite; names its step and the last good checkpoint.
     """
     first_step = last_step - len(window) + 1
     for step, metrics in enumerate(window, start=first_step):
-        if math.isfinite(metrics["loss"]):
-            continue
-        good = "none" if last_checkpoint is None else f"step {last_checkpoint}"
-        raise InputError(
-            f"loss is {float(metrics['loss'])} at step {step}; last good checkpoint: {good}",
-            where="training",
-            way_out="lower --config.optimizer.base_rate, or set --config.precision=float32",
-        )
+        # The gradient too: it has already made the parameters that are about to be saved.
+        for name in ("loss", "gradient_norm"):
+            if not math.isfinite(metrics[name]):
+                good = "none" if last_checkpoint is None else f"step {last_checkpoint}"
+                raise InputError(
+                    f"{name} is {float(metrics[name])} at step {step}; "
+                    f"last good checkpoint: {good}",
+                    where="training",
+                    way_out="lower --config.optimizer.base_rate, or set --config.precision=float32",
+                )
     means = {name: float(np.mean([m[name] for m in window])) for name in window[0]}
     return means | {"learning_rate": float(window[-1]["learning_rate"])}
 

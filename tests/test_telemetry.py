@@ -53,6 +53,12 @@ def test_a_summary_is_the_mean_over_its_steps():
     assert summary["learning_rate"] == 0.1
 
 
+def test_a_gradient_that_is_not_finite_is_named_before_it_is_saved():
+    lines = [METRICS, METRICS | {"gradient_norm": math.nan}]
+    with pytest.raises(InputError, match=r"gradient_norm is nan at step 9; .*checkpoint: none"):
+        telemetry.summarize(lines, 9, None)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_the_first_loss_that_is_not_finite_is_named(value):
     with pytest.raises(InputError, match=r"at step 8; last good checkpoint: step 4"):
@@ -62,19 +68,19 @@ def test_the_first_loss_that_is_not_finite_is_named(value):
 def test_lines_beyond_the_resumed_step_are_dropped_and_a_torn_one_too(told, tmp_path):
     first = told()
     for step in (10, 20, 30):
-        first.log(step, METRICS, wait_fraction=0.0)
+        first.log(step, METRICS, wait_fraction=0.0, corrupt_records=0)
     first.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4')
     second = told(start=20)
-    second.log(30, METRICS, wait_fraction=0.0)
+    second.log(30, METRICS, wait_fraction=0.0, corrupt_records=0)
     second.close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20, 30]
 
 
 def test_the_progress_line_sets_values_beside_chance(told, capsys):
-    told().log(50, METRICS, wait_fraction=0.01)
+    told().log(50, METRICS, wait_fraction=0.01, corrupt_records=0)
     line = capsys.readouterr().err
     for part in ("step 50/100", "epoch 5.0", "loss 4.500 (chance 4.844)", "top-1 25.0%"):
         assert part in line
@@ -87,7 +93,7 @@ def test_collapse_and_slow_input_warn_once(told, caplog):
     caplog.set_level(logging.WARNING)
     run = told()
     for step in (10, 20):
-        run.log(step, METRICS | {"feature_std": 0.001}, wait_fraction=0.3)
+        run.log(step, METRICS | {"feature_std": 0.001}, wait_fraction=0.3, corrupt_records=0)
     messages = [record.getMessage() for record in caplog.records]
     assert sum("collapse at step 10" in message for message in messages) == 1
     assert sum("waited for input 30 %" in message for message in messages) == 1

@@ -181,9 +181,8 @@ def _solve(features, targets, weights, spread, tolerance, max_iterations, total)
         direction = jax.tree.map(jnp.negative, direction)
         change = logits_of(direction)
         # The penalty along the line is a parabola: its slope at 0 and its curvature.
-        ridge = penalty * jnp.sum(
-            jnp.square(unit) * direction[0] * jnp.stack([params[0], direction[0]]), (1, 2)
-        )
+        ends = jnp.stack([params[0], direction[0]])
+        ridge = penalty * jnp.sum((jnp.square(unit) * direction[0])[None] * ends, axis=(1, 2))
         step = _line_minimum(logits, change, targets, weights, ridge)
         params = jax.tree.map(lambda p, d: p + step * d, params, direction)
         logits = logits + step * change

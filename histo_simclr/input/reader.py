@@ -11,7 +11,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 
-import google_crc32c
 import numpy as np
 
 from histo_simclr import records
@@ -209,7 +208,7 @@ class _Fetch:
 
     def sound_record(self, row: int) -> bytes:
         """The record of a row, or of the next row that is sound."""
-        while _masked_crc(record := self._record(row)) != self.rows.crc[row]:
+        while records.masked_crc(record := self._record(row)) != self.rows.crc[row]:
             self._count_corrupt(row)  # ends the search at the latest when all are corrupt
             row = (row + 1) % len(self.rows)
         return record
@@ -247,9 +246,3 @@ class _Fetch:
             )
         if is_new:
             log.warning("record fails its checksum, next row taken: %s", self.place(row))
-
-
-def _masked_crc(data: bytes) -> int:
-    # TFRecord's mask: a checksum stored beside its data must not be the data's own checksum.
-    crc = google_crc32c.value(data)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

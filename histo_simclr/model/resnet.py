@@ -28,8 +28,9 @@ class BatchNorm(nnx.Module):
     """Batch normalization over (N, H, W), numerically torch's but for the variance it stores.
 
     Statistics are float32 whatever the computation is; the running variance is the biased one (as
-    in Flax; torch stores n / (n - 1) of it). Against nnx.BatchNorm: one multiplication and one
-    addition a pixel (docs/benchmarks.md has the gain), and bfloat16 does not round the statistics.
+    in Flax; torch stores n / (n - 1) of it). Instead of nnx.BatchNorm, which in bfloat16 rounds the
+    running statistics before it normalizes by them, and keeps more of the forward pass for the
+    backward one (the ResNet-18 step at 80 px, B 64: 559 MiB of temporaries, here 406 MiB).
     """
 
     momentum = 0.9  # torch counts the other way round: its 0.1
@@ -55,8 +56,10 @@ class BatchNorm(nnx.Module):
         if not self.use_running_average:
             shift = jnp.mean(distance, (0, 1, 2))
             batch_var = jnp.maximum(jnp.mean(distance**2, (0, 1, 2)) - shift**2, 0)
-            self.mean[...] = mean + (1 - self.momentum) * shift
-            self.var[...] = self.momentum * var + (1 - self.momentum) * batch_var
+            moved = mean + (1 - self.momentum) * shift
+            self.mean[...] = moved.astype(self.mean.dtype)
+            moved = self.momentum * var + (1 - self.momentum) * batch_var
+            self.var[...] = moved.astype(self.var.dtype)
             var = batch_var
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
         offset = bias - shift * factor

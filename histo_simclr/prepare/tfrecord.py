@@ -8,15 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import google_crc32c
 import numpy as np
 
-from histo_simclr.records import PROVENANCE_FIELDS
+from histo_simclr import records
 
 # TFDS advises shards of 100 MB and more; a cohort of the paper then has one to a few.
 SHARD_BYTES = 256 * 2**20
-# TFRecord masks its CRCs, so that the CRC of data holding CRCs is no special case.
-_MASK_DELTA = 0xA282EAD8
 
 
 class Place(NamedTuple):
@@ -26,12 +23,6 @@ class Place(NamedTuple):
     offset: int
     length: int
     crc: int
-
-
-def masked_crc(data: bytes) -> int:
-    """CRC32C of data as TFRecord stores it (rotated right by 15 bits, plus a constant)."""
-    crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 class ShardWriter:
@@ -57,9 +48,9 @@ class ShardWriter:
             self._file = open(self._part(len(self.lengths)), "wb")  # noqa: SIM115 - held open over many calls
             self._size = 0
             self.lengths.append(0)
-        header, crc = struct.pack("<Q", len(example)), masked_crc(example)
+        header, crc = struct.pack("<Q", len(example)), records.masked_crc(example)
         place = Place(len(self.lengths) - 1, self._size + 12, len(example), crc)
-        self._file.write(header + struct.pack("<I", masked_crc(header)))
+        self._file.write(header + struct.pack("<I", records.masked_crc(header)))
         self._file.write(example)
         self._file.write(struct.pack("<I", crc))
         self._size += 16 + len(example)
@@ -104,7 +95,7 @@ class Schema:
         specs: dict[str, Any] = {
             "image": features.Image(shape=(px, px, 3), encoding_format=encoding)
         }
-        for name, (kind, _) in PROVENANCE_FIELDS.items():
+        for name, (kind, _) in records.PROVENANCE_FIELDS.items():
             specs[name] = scalars.get(kind) or features.Text()
         if class_names is not None:
             specs["label"] = features.ClassLabel(names=list(class_names))

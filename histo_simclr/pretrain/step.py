@@ -1,4 +1,4 @@
-"""The SimCLR train step: arrays in, arrays out. Knows nothing of data, files, flags or TensorFlow."""
+"""The SimCLR train step: arrays in, arrays out. Knows nothing of data, files or flags."""
 
 from collections.abc import Callable
 from functools import partial
@@ -83,7 +83,7 @@ def measure(
 def compile_step(
     mesh: Mesh, *, graph: nnx.GraphDef, views: Views, loss_of: Objective, rate: optax.Schedule
 ) -> Callable:
-    """`pretrain_step` jitted for a mesh: batch sharded over `data`, state replicated and donated."""
+    """`pretrain_step` jitted for a mesh: batch sharded over `data`, state whole and donated."""
     whole, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
     return jax.jit(
         partial(pretrain_step, graph=graph, views=views, loss_of=loss_of, rate=rate),

@@ -133,10 +133,11 @@ def train(
         writes=jax.process_index() == 0,
     )
     window: list[dict[str, jax.Array]] = []
+    watch = reader.Watch()
     with (
         contextlib.closing(saved),
         contextlib.closing(told),
-        feed(rows, config, first, plan.total_steps, mesh) as batches,
+        feed(rows, config, first, plan.total_steps, mesh, watch) as batches,
         terminated() as stop,
         jax.transfer_guard("disallow"),
     ):
@@ -154,7 +155,8 @@ def train(
             saves = last or stop() or done % config.run.checkpoint_every == 0
             if saves or done % config.run.log_every == 0:
                 summary = telemetry.summarize(jax.device_get(window), done, saved.latest())
-                told.log(done, summary, wait_fraction=batches.wait_fraction())
+                waited = batches.wait_fraction()
+                told.log(done, summary, wait_fraction=waited, corrupt_records=watch.corrupt)
                 window.clear()
             if saves:
                 saved.save(done, arrays, source)
@@ -198,6 +200,7 @@ def feed(
     first: int,
     stop: int,
     mesh: jax.sharding.Mesh,
+    watch: reader.Watch,
 ) -> device.Feed:
     """Global batches `first` to `stop - 1` on the devices; this process reads its share of each."""
 
@@ -208,7 +211,7 @@ def feed(
         return order.host_slice(drawn, jax.process_index(), jax.process_count())
 
     host_batches = reader.read(
-        rows, my_rows, start=first, stop=stop, max_corrupt=config.data.max_corrupt
+        rows, my_rows, start=first, stop=stop, max_corrupt=config.data.max_corrupt, watch=watch
     )
     return device.Feed(host_batches, meshes.batch_sharding(mesh), depth=config.run.prefetch)
 
@@ -236,7 +239,7 @@ def header(
     plan: configs.Plan,
     mesh: jax.sharding.Mesh,
 ) -> str:
-    """The first lines of a run: on what, how much, what chance is, and how to run the real thing."""
+    """First lines of a run: on what, how much, what chance is, how to run the real thing."""
     cohorts = mix["cohorts"].values()
     organs, stains = (
         ", ".join(sorted({cohort[field] for cohort in cohorts} - {""}))

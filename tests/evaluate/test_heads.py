@@ -16,7 +16,9 @@ def _data(arrays, name, dtype):
     return train, (labels == 0).astype(np.int64) if name == "binary" else labels, test
 
 
-def _fit(train, labels, *, tolerance, strengths=STRENGTHS, folds=None, standardize=False, most=5000):
+def _fit(
+    train, labels, *, tolerance, strengths=STRENGTHS, folds=None, standardize=False, most=5000
+):
     folds = np.ones((1, len(labels)), bool) if folds is None else folds
     return heads.fit_linear(
         train,
@@ -49,9 +51,7 @@ def test_float64_probe_is_scikit_learns(name, reference):
         key = f"{name}/C{strength:g}"
         weight, bias = (np.asarray(leaf[0, index]) for leaf in solved[:2])
         optimum = reference.numbers[key]["optimum"]
-        assert _objective(weight, bias, train, labels, strength) == pytest.approx(
-            optimum, rel=1e-9
-        )
+        assert _objective(weight, bias, train, labels, strength) == pytest.approx(optimum, rel=1e-9)
         found = heads.probabilities(solved, test, fold=0, strength=index)
         expected = reference.arrays[f"{key}/test_probabilities"]
         tolerance = 1e-5 if name == "binary" else 1e-4

@@ -75,18 +75,14 @@ def test_a_class_in_one_group_stays_in_the_fitted_part():
 
 def test_without_a_group_to_spare_examples_are_held_out_within_each_class():
     labels = np.repeat([0, 1], 10)
-    held, by_group = splits.grouped_holdout(
-        labels, np.repeat(["p", "q"], 10), fraction=0.3, seed=0
-    )
+    held, by_group = splits.grouped_holdout(labels, np.repeat(["p", "q"], 10), fraction=0.3, seed=0)
     assert not by_group
     assert [held[labels == label].sum() for label in (0, 1)] == [3, 3]
 
 
 def test_unknown_groups_hold_out_examples_within_each_class():
     labels = np.array([0] * 50 + [1] * 2)
-    held, _ = splits.grouped_holdout(
-        labels, np.arange(52).astype(str), fraction=0.2, seed=0
-    )
+    held, _ = splits.grouped_holdout(labels, np.arange(52).astype(str), fraction=0.2, seed=0)
     assert [held[labels == label].sum() for label in (0, 1)] == [10, 1]
     again, _ = splits.grouped_holdout(labels, np.arange(52).astype(str), fraction=0.2, seed=0)
     other, _ = splits.grouped_holdout(labels, np.arange(52).astype(str), fraction=0.2, seed=1)

@@ -180,7 +180,7 @@ def test_batch_statistics_and_gradients_do_not_depend_on_the_number_of_devices(b
     for devices in (1, 8):
         mesh = jax.sharding.Mesh(jax.devices()[:devices], ("data",))
         sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-        module = block(8, 4, 2, rngs=nnx.Rngs(0), dtype=jnp.float64)
+        module = nnx.jit(lambda: block(8, 4, 2, rngs=nnx.Rngs(0), dtype=jnp.float64))()
         loss, grads = run(module, *jax.device_put((images, target), sharding))
         statistics = nnx.state(module, nnx.BatchStat)
         results.append(jax.tree.map(np.asarray, (loss, grads, statistics)))
@@ -202,7 +202,11 @@ def test_batch_variance_survives_a_mean_far_from_zero():
 
 
 def test_weights_start_as_torchvisions():
-    block = resnet.BasicBlock(64, 128, 2, rngs=nnx.Rngs(0), dtype=jnp.float32)
+    @nnx.jit
+    def make():
+        return resnet.BasicBlock(64, 128, 2, rngs=nnx.Rngs(0), dtype=jnp.float32)
+
+    block = make()
     for conv, kernel in ((block.conv2, 3), (block.downsample[0], 1)):
         values = np.asarray(conv.kernel[...])
         expected = np.sqrt(2 / (128 * kernel**2))  # kaiming normal, fan out

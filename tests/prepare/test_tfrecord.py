@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from histo_simclr.prepare.tfrecord import ShardWriter, masked_crc
+from histo_simclr.prepare.tfrecord import ShardWriter
+from histo_simclr.records import masked_crc
 
 
 def test_masked_crc_is_that_of_the_crc32c_standard():

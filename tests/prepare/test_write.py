@@ -81,7 +81,7 @@ def test_manifest_says_where_each_record_lies_and_what_it_is(prepare, labelled, 
     import google_crc32c
     import tensorflow as tf
 
-    from histo_simclr.prepare.tfrecord import masked_crc
+    from histo_simclr.records import masked_crc
 
     path = prepare(labelled, pattern=PATTERN)
     opened = {split: records.load_record_set(path, split) for split in ("train", "test")}

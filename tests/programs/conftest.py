@@ -1,5 +1,6 @@
 """Programs in a subprocess, at a size that two cores finish in seconds."""
 
+import json
 import os
 import subprocess
 import sys
@@ -44,15 +45,13 @@ def program(request) -> Program:
 
 
 @pytest.fixture(scope="session")
-def pretrain_arguments():
+def pretrain_arguments(request):
     """Arguments of a pretraining run of a given number of steps on the embedded mix."""
 
     def arguments(workdir, *, steps: int, extra=()):
         # The mix has more than `steps` batches, so a share of an epoch is that many steps.
-        import json
-
-        size = json.loads(open("data/sample/mix/mix.json").read())["size"]
-        epochs = steps / (size // 8)
+        mix = request.config.rootpath / "data/sample/mix/mix.json"
+        epochs = steps / (json.loads(mix.read_text())["size"] // 8)
         return (
             "--config=configs/resnet18_mix.py",
             f"--workdir={workdir}",

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import image
 
 from histo_simclr import checkpoint
+from histo_simclr import workdir as workdir_of_run
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +59,8 @@ def test_killed_and_resumed_gives_the_bits_of_an_undisturbed_run(
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed from step" in resumed.stdout
     assert final_digests(tmp_path) == undisturbed[devices][0]
-    logged = [json.loads(line)["step"] for line in open(tmp_path / "metrics.jsonl")]
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    logged = [json.loads(line)["step"] for line in lines]
     assert logged == [2, 4, 6]
 
 
@@ -148,3 +151,31 @@ def test_bad_arguments_are_one_line_and_another_exit_code(program, arguments, me
     assert message in last[-1], done.stderr
     assert last[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_the_main_command_at_reduced_size_learns_and_leaves_what_it_promises(program, tmp_path):
+    """The README's main command with its own schedule, smaller: loss falls, all outputs load."""
+    workdir = tmp_path / "run"
+    done = program.run(
+        "--config=configs/resnet18_mix.py",
+        f"--workdir={workdir}",
+        "--config.batch_size=16",
+        "--config.views.px=72",
+        "--config.epochs=0.15",
+        "--config.warmup_epochs=0.02",
+        "--config.run.log_every=7",
+        "--config.evaluation.records=('data/sample/records/osteosarcoma',)",
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 5
+    assert lines[-1]["step"] == 30
+    # Chance is ln(31) = 3.434; an encoder that learned nothing stays there.
+    assert lines[-1]["loss"] < lines[0]["loss"] - 0.1
+    assert "random init" in done.stdout
+    results = json.loads((workdir / "evaluation/osteosarcoma/results.json").read_text())
+    assert len(results["rows"]) == 3
+    for picture in ("pictures/views.png", "pictures/curves.png"):
+        assert image.imread(workdir / picture).std() > 0.01
+    assert checkpoint.load_encoder(workdir)[2].name == "30"
+    assert workdir_of_run.finished(workdir)["step"] == 30

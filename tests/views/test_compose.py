@@ -90,7 +90,7 @@ def test_plain_view_is_torchvision_s_resize_then_normalization(golden, dtype):
     mean, std = np.array([0.7, 0.5, 0.6]), np.array([0.2, 0.3, 0.25])
     view = compose.plain_view(golden["ihc"][None], px=96, mean=mean, std=std, dtype=dtype)
     np.testing.assert_allclose(
-        view[0] * std + mean,
+        np.asarray(view[0]) * std + mean,
         golden["crop96/whole"],
         rtol=0,
         atol=1e-7 if dtype == np.float64 else 2e-5,
