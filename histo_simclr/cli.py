@@ -80,8 +80,16 @@ def _write_views(args: argparse.Namespace) -> None:
     print(f"wrote {args.out}: {args.patches} patches, {args.pairs} pairs of views of each")
 
 
+def _bench(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr import bench
+
+    bench.add_arguments(sub)
+    sub.set_defaults(run=bench.run)
+
+
 COMMANDS = {
     "prepare": (_prepare, "patch images or a TFDS set → a record set"),
     "mix": (_mix, "record sets → a mix: which patches to pretrain on"),
     "views": (_views, "a picture of patches beside their views"),
+    "bench": (_bench, "how fast input, views and step run here; what the step costs"),
 }

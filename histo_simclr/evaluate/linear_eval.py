@@ -261,15 +261,18 @@ def _check(
     floors: Sequence[str], strengths: Sequence[float], validation_fraction: float, resamples: int
 ) -> None:
     unknown = sorted(set(floors) - {RANDOM, HISTOGRAM})
-    for key, wrong, way_out in (
-        ("floors", unknown, f"choose from {RANDOM!r} and {HISTOGRAM!r}"),
-        ("strengths", not strengths or min(strengths) <= 0, "give values above 0"),
-        ("validation_fraction", not 0 < validation_fraction < 1, "give a share between 0 and 1"),
-        ("resamples", resamples < 1, "give 1 or more"),
+    for key, value, wrong, way_out in (
+        ("floors", unknown, unknown, f"choose from {RANDOM!r} and {HISTOGRAM!r}"),
+        ("strengths", strengths, not strengths or min(strengths) <= 0, "give values above 0"),
+        (
+            "validation_fraction",
+            validation_fraction,
+            not 0 < validation_fraction < 1,
+            "give a share between 0 and 1",
+        ),
+        ("resamples", resamples, resamples < 1, "give 1 or more"),
     ):
         if wrong:
-            given = {"floors": floors, "strengths": strengths, "resamples": resamples}
-            value = given.get(key, validation_fraction)
             raise InputError(f"cannot be {value}", where=f"config.{key}", way_out=way_out)
 
 

@@ -79,14 +79,14 @@ def encode_labels(
       InputError: a patch without label, a label in test only, a class with one example, one class.
     """
     labels = [np.array(["" if x is None else x for x in part], dtype=str) for part in (train, test)]
-    unknown = sorted(set(np.concatenate(labels)) - set(class_names))
+    unknown = sorted(set(np.concatenate(labels).tolist()) - set(class_names))
     if unknown:
         raise InputError(
             f"label {unknown[0]!r} is not one of its classes ({', '.join(class_names)})",
             where=where,
             way_out="give every patch a label, or prepare the set again",
         )
-    unseen = sorted(set(labels[1]) - set(labels[0]))
+    unseen = sorted(set(labels[1].tolist()) - set(labels[0].tolist()))
     if unseen:
         raise InputError(
             f"label {unseen[0]!r} occurs in the test split only",
@@ -146,25 +146,35 @@ def grouped_holdout(
 
 
 def _held_groups(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Greedy: large groups first, each held out when that brings the class shares nearer."""
+    """Random groups, each held out if that brings class shares nearer; then the best corrections.
+
+    Args:
+      counts: (G, K), examples of each class in each group.
+      fraction: wanted share of each class.
+      rng: order in which groups are tried.
+
+    Returns:
+      (G,) booleans; none is True where no group can be spared.
+    """
+    counts = counts[:, counts.any(0)]
     total = counts.sum(0)
-    present = total > 0
 
     def distance(inside):
-        return np.sum((inside[present] / total[present] - fraction) ** 2)
+        """Of class counts (…, K) from the wanted ones; infinite where a class would be used up."""
+        squares = np.sum((inside / total - fraction) ** 2, axis=-1)
+        return np.where(np.any(inside >= total, axis=-1), np.inf, squares)
 
-    def spares(inside):
-        return np.all(inside[present] < total[present])
-
-    order = rng.permutation(len(counts))
-    order = order[np.argsort(-counts[order].sum(1), kind="stable")]
     held, inside = np.zeros(len(counts), bool), np.zeros_like(total)
-    for index in order:
-        grown = inside + counts[index]
-        if spares(grown) and distance(grown) < distance(inside):
-            held[index], inside = True, grown
-    if not held.any():
-        allowed = [index for index in order if spares(counts[index])]
-        if allowed:
-            held[min(allowed, key=lambda index: distance(counts[index]))] = True
+    for index in rng.permutation(len(counts)):
+        if distance(inside + counts[index]) < distance(inside):
+            held[index], inside = True, inside + counts[index]
+    for _ in range(len(counts)):
+        turned = inside + np.where(held, -1, 1)[:, None] * counts
+        # Nothing held out is near enough to a small fraction, but chooses no strength.
+        distances = np.where(turned.any(1), distance(turned), np.inf)
+        best = int(np.argmin(distances))
+        now = distance(inside) if held.any() else np.inf
+        if not distances[best] < now - 1e-12:
+            break
+        held[best], inside = not held[best], turned[best]
     return held

@@ -48,8 +48,10 @@ def pretrain_step(
     key = jax.random.fold_in(seed_key, step)
 
     def loss_fn(model: nnx.Module) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        both = jnp.concatenate(views(key, patches))  # one forward: both views share statistics
-        features, projections = model(both)
+        # One forward: both views share statistics. Pair by pair: no view leaves its device.
+        pairs = jnp.stack(views(key, patches), axis=1)
+        features, projections = model(pairs.reshape(-1, *pairs.shape[2:]))
+        projections = jnp.concatenate((projections[0::2], projections[1::2]))
         return loss_of(projections), (features, projections)
 
     (loss, outputs), gradients = nnx.value_and_grad(loss_fn, has_aux=True)(model)

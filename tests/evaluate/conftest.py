@@ -1,6 +1,8 @@
 """Reference values of scikit-learn, and a small labelled record set made by the project itself."""
 
+import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,8 +11,7 @@ import pytest
 from PIL import Image
 
 PX = 32
-SLIDES = {"train": 6, "test": 6}
-PATCHES = 6  # a slide, half of each class
+SLIDES, PATCHES = 6, 6  # slides a split, patches a slide
 
 
 @pytest.fixture(scope="session")
@@ -21,37 +22,36 @@ def reference(golden_dir) -> SimpleNamespace:
     return SimpleNamespace(arrays=arrays, numbers=numbers)
 
 
-def write_patches(folder: Path, label_of=lambda split, slide, index: "ab"[index % 2]) -> None:
-    """split/slide/label/index.png: class b is the greener half, slides differ in brightness."""
-    rng = np.random.default_rng(7)
-    for split, slides in SLIDES.items():
-        for slide in range(slides):
-            for index in range(PATCHES):
-                label = label_of(split, slide, index)
-                base = np.array([150, 90 + 50 * (label == "b"), 160]) + 5 * slide
-                noise = rng.integers(-50, 50, (PX, PX, 3))
-                pixels = np.clip(base + noise, 0, 255).astype(np.uint8)
-                place = folder / split / f"{split}{slide}" / label
-                place.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(place / f"{index}.png")
-
-
-def prepare(folder: Path, out: Path, pattern: str = "{split}/{slide}/{label}/*") -> Path:
-    """The record set of a folder of patches, as the command line would write it."""
-    import argparse
-
+def _write_record_set(folder: Path, label_of: Callable[[str, int, int], str]) -> Path:
+    """Class "b" is greener than the others; slides differ in brightness."""
     from histo_simclr.prepare import write
 
+    rng = np.random.default_rng(7)
+    for split in ("train", "test"):
+        for slide in range(SLIDES):
+            for index in range(PATCHES):
+                label = label_of(split, slide, index)
+                base = np.array([150, 90 + 12 * (label == "b"), 160]) + 5 * slide
+                pixels = np.clip(base + rng.integers(-50, 50, (PX, PX, 3)), 0, 255)
+                place = folder / "patches" / split / f"{split}{slide}" / label
+                place.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.astype(np.uint8)).save(place / f"{index}.png")
     parser = argparse.ArgumentParser()
     write.add_arguments(parser)
-    arguments = [str(folder), "--name", "toy", "--out", str(out), "--px", str(PX)]
-    write.run(parser.parse_args([*arguments, "--pattern", pattern, "--workers", "1"]))
-    return out / "toy"
+    places = [str(folder / "patches"), "--out", str(folder / "records")]
+    described = ["--name", "toy", "--px", str(PX), "--pattern", "{split}/{slide}/{label}/*"]
+    write.run(parser.parse_args([*places, *described, "--workers", "1"]))
+    return folder / "records" / "toy"
 
 
 @pytest.fixture(scope="session")
-def toy(tmp_path_factory) -> Path:
-    """Record set of two classes, six slides in each split, 32 px."""
+def write_record_set() -> Callable[[Path, Callable[[str, int, int], str]], Path]:
+    """(folder, (split, slide, index) -> label) -> record set of 32 px patches."""
+    return _write_record_set
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory, write_record_set) -> Path:
+    """Record set of two classes, six slides of six patches in each split."""
     folder = tmp_path_factory.mktemp("toy")
-    write_patches(folder / "patches")
-    return prepare(folder / "patches", folder / "records")
+    return write_record_set(folder, lambda split, slide, index: "ab"[index % 2])

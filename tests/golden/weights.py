@@ -1,7 +1,7 @@
 """Deterministic weights and inputs, numpy only: the recipe behind the ResNet reference values.
 
 Copied from the scripts that made resnet_eval.npz and resnet18_train.npz with torchvision; layout of
-lines aside it is unchanged, and the digests in resnet_info.json prove it.
+lines and a strict zip aside it is unchanged, and the digests in resnet_info.json prove it.
 
 A tensor depends on its own name and on the seed alone, never on the order of generation:
 

@@ -1,0 +1,52 @@
+import numpy as np
+from PIL import Image
+
+from histo_simclr import pictures
+
+
+def _pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def test_confusion_matrix_is_dark_where_predictions_are(tmp_path):
+    file = tmp_path / "confusion.png"
+    shades = []
+    for matrix in ([[9, 1], [0, 10]], [[1, 9], [10, 0]]):
+        pictures.confusion_matrix(np.array(matrix), ["normal", "tumor"], file, title="pcam")
+        red = _pixels(file)[..., 0].astype(float)
+        height, width = red.shape
+        top = red[: height // 2]
+        shades.append((top[:, : width // 2].mean(), top[:, width // 2 :].mean()))
+    # Truth "normal" is the upper row: dark on the left when right, on the right when wrong.
+    assert shades[0][0] < shades[1][0]
+    assert shades[0][1] > shades[1][1]
+
+
+def test_equal_input_gives_equal_bytes_and_leaves_nothing_else(tmp_path):
+    for name in ("a.png", "b.png"):
+        steps = np.arange(5)
+        curves = {"loss": 5.0 - steps, "top-1": steps / 5, "alignment": np.full(5, np.nan)}
+        pictures.training_curves(steps, curves, tmp_path / name, chance={"loss": 4.8})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_chance_level_is_drawn(tmp_path):
+    steps, drawn = np.arange(5), []
+    for chance in ({}, {"loss": 3.0}):
+        pictures.training_curves(steps, {"loss": 5.0 - steps}, tmp_path / "x.png", chance=chance)
+        drawn.append(_pixels(tmp_path / "x.png"))
+    assert (drawn[0] != drawn[1]).any()
+
+
+def test_views_stand_beside_their_patch_pixel_for_pixel(tmp_path):
+    rng = np.random.default_rng(0)
+    patches = rng.integers(0, 256, (2, 12, 12, 3), dtype=np.uint8)
+    views = [rng.random((2, 8, 8, 3)) for _ in range(2)]
+    pictures.views_grid(patches, views, tmp_path / "views.png")
+    sheet = _pixels(tmp_path / "views.png")
+    assert sheet.shape == (28, 36, 3)
+    np.testing.assert_array_equal(sheet[16:28, :12], patches[1])
+    np.testing.assert_allclose(sheet[16:24, 28:36], views[1][1] * 255, atol=0.51)
+    assert (sheet[12:16] == 255).all()
