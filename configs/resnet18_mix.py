@@ -33,7 +33,7 @@ def sample(config: ml_collections.ConfigDict) -> None:
         "A demonstration: enough steps to leave chance level, not enough for good features. "
         "The same program with :overnight learns them; with :tenpercent it is the paper's run."
     )
-    config.epochs = 2.5
+    config.epochs = 2.0
     config.warmup_epochs = 0.5
     config.run.log_every = 10
 
@@ -42,9 +42,9 @@ def overnight(config: ml_collections.ConfigDict) -> None:
     """The embedded mix for as long as two cores need to show that features are learned."""
     _embedded(config)
     config.note = "A proof on two cores that features are learned; good features need real data."
-    config.epochs = 24.0
+    config.epochs = 14.0
     config.warmup_epochs = 1.0
-    config.run.log_every = 50
+    config.run.log_every = 25
 
 
 def tenpercent(config: ml_collections.ConfigDict) -> None:

@@ -87,13 +87,18 @@ def check(config: ml_collections.ConfigDict, *, devices: int, mix_px: int) -> No
             where=config.data.mix,
             way_out=f"set --config.data.px={mix_px}, or mix record sets of {config.data.px} px",
         )
+    flat = dict(_flatten(config.to_dict()))
+    _check_choices(flat)
+    _check_ranges(flat)
+
+
+def _check_choices(flat: dict[str, Any]) -> None:
     choices = {
         "objective.name": ("nt_xent", "dcl"),
         "optimizer.name": ("lars", "sgd", "adamw"),
         "optimizer.scaling": ("sqrt", "linear", "none"),
         "precision": ("auto", "bfloat16", "float32"),
     }
-    flat = dict(_flatten(config.to_dict()))
     for key, allowed in choices.items():
         if flat[key] not in allowed:
             raise InputError(
@@ -101,10 +106,32 @@ def check(config: ml_collections.ConfigDict, *, devices: int, mix_px: int) -> No
                 where=f"config.{key}",
                 way_out=f"set --config.{key}={allowed[0]}",
             )
-    for key in ("objective.temperature", "optimizer.base_rate", "epochs", "views.px"):
-        if flat[key] <= 0:
+
+
+def _check_ranges(flat: dict[str, Any]) -> None:
+    positive = ("objective.temperature", "optimizer.base_rate", "epochs", "views.px")
+    positive += ("run.log_every", "run.checkpoint_every", "run.keep", "run.prefetch")
+    shares = [key for key in flat if key.endswith(("_probability", "_flip", "quarter_turn"))]
+    # Ascending pairs (low, high), low above 0, high at most as given.
+    pairs = {
+        "views.crop_scale": 1.0,
+        "views.crop_ratio": float("inf"),
+        "views.blur_sigma": float("inf"),
+    }
+    rules = [(key, flat[key] > 0, "must be above 0") for key in positive]
+    rules += [(key, 0 <= flat[key] <= 1, "must be from 0 to 1") for key in shares]
+    rules += [
+        (
+            key,
+            len(flat[key]) == 2 and 0 < flat[key][0] <= flat[key][1] <= top,
+            f"must be two ascending numbers above 0 and at most {top:g}",
+        )
+        for key, top in pairs.items()
+    ]
+    for key, holds, rule in rules:
+        if not holds:
             raise InputError(
-                f"must be above 0, is {flat[key]}", where=f"config.{key}", way_out="give a size"
+                f"{rule}, is {flat[key]}", where=f"config.{key}", way_out=f"set --config.{key}=…"
             )
 
 

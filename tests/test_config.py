@@ -65,6 +65,9 @@ def test_an_unknown_preset_names_those_there_are():
         ("objective.name", "ntxent", "'ntxent' is not one of nt_xent, dcl"),
         ("objective.temperature", 0.0, "must be above 0"),
         ("optimizer.scaling", "cubic", "not one of sqrt, linear, none"),
+        ("views.gray_probability", 1.5, r"gray_probability: must be from 0 to 1, is 1\.5"),
+        ("views.crop_scale", (0.5, 0.2), "two ascending numbers above 0 and at most 1"),
+        ("run.log_every", 0, "must be above 0"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_with_the_way_out(key, value, message):

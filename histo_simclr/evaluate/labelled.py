@@ -92,10 +92,7 @@ def notes(labelled: Labelled, provenance: Provenance, *, validated_by_group: boo
         for found in (columns["mpp"], provenance.mpp)
     )
     if mpp and known and not known[0] <= mpp[0] <= mpp[-1] <= known[-1]:
-        said.append(
-            f"patches at {mpp[0]:g} to {mpp[-1]:g} µm/px; the encoder saw {known[0]:g} to "
-            f"{known[-1]:g}"
-        )
+        said.append(f"patches at {_span(mpp)} µm/px, the encoder saw {_span(known)}")
     return said
 
 
@@ -121,3 +118,8 @@ def prepare_tfds(name: str, *, px: int, out: Path) -> Path:
         write.add_arguments(parser)
         write.run(parser.parse_args([name, "--name", cohort, "--out", str(out), "--px", str(px)]))
     return records.resolve_record_set(out)
+
+
+def _span(values: list[float]) -> str:
+    low, high = f"{values[0]:g}", f"{values[-1]:g}"
+    return low if low == high else f"{low} to {high}"

@@ -22,12 +22,12 @@ def rows(toy):
 
 @pytest.fixture(scope="module")
 def patches(rows):
-    """(n, 32, 32, 3) uint8, read without TensorFlow: the PNG in each record, by Pillow."""
+    """(n, 32, 32, 3) uint8, read without TensorFlow: the JPEG in each record, by Pillow."""
     found = []
     for row in range(len(rows)):
         data = Path(rows.shards[rows.shard[row]]).read_bytes()
         record = data[rows.offset[row] : rows.offset[row] + rows.length[row]]
-        found.append(np.asarray(Image.open(io.BytesIO(record[record.index(b"\x89PNG") :]))))
+        found.append(np.asarray(Image.open(io.BytesIO(record[record.index(b"\xff\xd8\xff") :]))))
     return np.stack(found)
 
 

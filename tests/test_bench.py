@@ -1,0 +1,133 @@
+"""The bench command at small sizes: its lines, its JSON, and the cost against a count by hand."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from histo_simclr import bench, cli
+
+ROOT = Path(__file__).parents[1]
+# What the comparison with another program reads (issue 3: ratios in one alternating run).
+COMPARED = {"images_per_s", "step_ms_min", "cpu_ms_per_image", "batch", "mode", "size", "device"}
+
+
+def conv_flops(px: int, *, only_pixels: bool) -> int:
+    """FLOPs of ResNet-18's convolutions on two views of px, forward and backward.
+
+    Written down from table 1 of arXiv 1512.03385: (side of the input, in, out, kernel, stride,
+    how many). only_pixels leaves out the taps on the border of zeros, as XLA does.
+    """
+    quarter, eighth, sixteenth, last = px // 4, px // 8, px // 16, px // 32
+    layers = [
+        (px, 3, 64, 7, 2, 1),
+        (quarter, 64, 64, 3, 1, 4),
+        (quarter, 64, 128, 3, 2, 1),
+        (quarter, 64, 128, 1, 2, 1),
+        (eighth, 128, 128, 3, 1, 3),
+        (eighth, 128, 256, 3, 2, 1),
+        (eighth, 128, 256, 1, 2, 1),
+        (sixteenth, 256, 256, 3, 1, 3),
+        (sixteenth, 256, 512, 3, 2, 1),
+        (sixteenth, 256, 512, 1, 2, 1),
+        (last, 512, 512, 3, 1, 3),
+    ]
+    total = 0
+    for side, fan_in, out, kernel, stride, times in layers:
+        # Pixels under the kernel at each place: a row of ones, blurred by a row of ones.
+        row = np.ones(side if only_pixels else side + 2 * (kernel // 2), int)
+        border = kernel // 2 if only_pixels else 0
+        under = np.convolve(np.pad(row, border), np.ones(kernel, int), "valid")[::stride]
+        passes = 2 if fan_in == 3 else 3  # no gradient of the pictures themselves
+        total += 2 * 2 * passes * int(under.sum()) ** 2 * fan_in * out * times
+    return total
+
+
+def printed(capsys, *arguments: str) -> dict:
+    """What `histo-simclr bench` writes as JSON, after a line for people."""
+    assert cli.main(["bench", *arguments, "--json"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert f"{arguments[0]}, resnet18, 96 px, batch 8" in lines[0]
+    return json.loads(last)
+
+
+def is_sane(result: dict) -> bool:
+    whole = result["batch"] / result["images_per_s_mean"] * result["steps"]
+    # CPU time of all cores, so it may be more than the clock's; a step is never free.
+    return (
+        COMPARED <= result.keys()
+        and 0 < result["step_ms_min"] <= result["step_ms_median"] <= 1e3 * whole
+        and 0 < result["cpu_ms_per_image"]
+        and result["compile_s"] > 0
+        and 50 < result["peak_rss_mib"] < 50_000
+    )
+
+
+def test_views_are_timed(capsys):
+    result = printed(capsys, "views", "--px=96", "--batch=8", "--steps=3", "--warmup=1")
+    assert is_sane(result)
+    assert (result["steps"], result["batch"], result["size"]) == (3, 8, 96)
+
+
+def test_input_is_timed_from_records_to_views(capsys):
+    sample = str(ROOT / "data" / "sample" / "mix")
+    arguments = (f"--mix={sample}", "--px=96", "--batch=8", "--steps=4", "--warmup=2")
+    result = printed(capsys, "input", *arguments)
+    assert is_sane(result)
+    assert result["images_per_s"] == result["images_per_s_mean"]  # not that of a burst
+
+
+def test_the_steps_on_ready_views_learn_their_batch(capsys):
+    arguments = ("--px=96", "--batch=8", "--steps=3", "--warmup=1", "--ready-views")
+    result = printed(capsys, "step", *arguments)
+    assert is_sane(result)
+    assert result["views"] == "ready"
+    # Noise has nothing to tell its pairs by: about the loss of a guess.
+    assert result["loss_first"] == pytest.approx(np.log(2 * 8 - 1), abs=0.5)
+    assert result["loss_last"] != result["loss_first"]  # parameters moved
+
+
+def test_cost_agrees_with_a_count_by_hand(capsys):
+    result = printed(capsys, "cost", "--px=96", "--batch=8")
+    ready, whole = result["ready"], result["whole"]
+    expected = conv_flops(96, only_pixels=True)
+    assert ready["flops_per_image"] == pytest.approx(expected, rel=0.03)
+    assert 0 < result["views_share_flops"] < 0.05  # performance by hand: 2.5 % with products
+    assert 0 < result["views_share_bytes"] < 0.2
+    # Everything is read or written at least once: the views in float32, at the very least.
+    assert whole["bytes_per_image"] > ready["bytes_per_image"] > 2 * 96 * 96 * 3 * 4
+    assert whole["temp_mib"] > 0
+
+
+def test_the_stated_count_is_that_of_the_layers():
+    assert bench.HAND_GFLOP["resnet18"] == pytest.approx(
+        conv_flops(224, only_pixels=False) / 1e9, rel=2e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["step", "--px=96", "--batch=12"], "config.batch_size"),  # 8 devices
+        (["views", "--px=-1"], "config.views.px"),
+        (["views", "--steps=0"], "--steps"),
+        (["input", "--mix=nowhere", "--px=96", "--batch=8"], "nowhere"),
+    ],
+)
+def test_bad_arguments_are_named_in_one_line(arguments, named, capsys):
+    assert cli.main(["bench", *arguments]) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_views_step_and_cost_do_not_load_tensorflow():
+    program = (
+        "import sys; from histo_simclr import bench; from histo_simclr.pretrain import train;"
+        "print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
