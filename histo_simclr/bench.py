@@ -248,7 +248,7 @@ def _compile(jitted: Callable, *arguments: Any) -> tuple[float, Callable]:
 
 
 def _noise(shape: tuple[int, ...], dtype: Any, mesh: Mesh) -> jax.Array:
-    draw = jax.random.bits if dtype == np.uint8 else jax.random.normal
+    draw = jax.random.bits if np.dtype(dtype) == np.uint8 else jax.random.normal
     return jax.device_put(draw(jax.random.key(0), shape, dtype), meshes.batch_sharding(mesh))
 
 

@@ -22,7 +22,8 @@ SERVICES = "records provenance mesh config workdir telemetry pictures checkpoint
 RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
-    "cli": f"{SERVICES} views prepare pretrain.preview input evaluate image_hash jax",
+    "cli": f"{SERVICES} views prepare pretrain.preview input evaluate image_hash bench jax",
+    "bench": "config records mesh views input pretrain jax",
     "views": "views jax",
     "model": "model jax flax",
     "optimizer": "jax optax",

@@ -5,10 +5,11 @@ training split, the strength is chosen on its other groups, and the probe of the
 split at that strength is measured on the test split, which nothing before has seen.
 """
 
+import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,16 @@ from flax import nnx
 from histo_simclr import checkpoint, pictures, workdir
 from histo_simclr import mesh as meshes
 from histo_simclr.errors import InputError
-from histo_simclr.evaluate import extract, heads, labelled, metrics, splits
-from histo_simclr.evaluate.results import Probed, format_table, measure, plain
+from histo_simclr.evaluate import extract, labelled, metrics, splits
+from histo_simclr.evaluate.probe import Probed, probe
+from histo_simclr.evaluate.results import format_table, measure, plain
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
 from histo_simclr.records import Rows
 
 PRETRAINED, RANDOM, HISTOGRAM = "pretrained", "random init", "color histogram"
 HISTOGRAM_BINS = 32  # a channel
-# Norm of the gradient; scikit-learn's default stops when the largest component is below 1e-4.
-TOLERANCE = 1e-5
-MAX_ITERATIONS = 5000
+CHECKED = ("floors", "strengths", "validation_fraction", "resamples")
 
 
 def run(config: ml_collections.ConfigDict, place: Path) -> None:
@@ -46,20 +46,29 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
             way_out="set --config.checkpoint=WORKDIR of a pretraining run",
         )
     meshes.start()
+    record_set, unprepared = config.records, config.records.startswith("tfds:")
+    step_dir = checkpoint.resolve(config.checkpoint)
+    settings = {
+        key: value
+        for key, value in config.items()
+        if key not in ("program", "checkpoint", "records")
+    }
+    # A mistake found from here on leaves no workdir that belongs to a mistaken configuration.
+    _check(**{key: settings[key] for key in CHECKED})
+    if not unprepared:
+        labelled.open_splits(record_set, config.train_split, config.test_split)
     identity = json.loads(config.to_json_best_effort())
     with workdir.claim(place, identity, writer=jax.process_index() == 0):
-        step_dir, record_set = checkpoint.resolve(config.checkpoint), config.records
-        if record_set.startswith("tfds:"):
+        if unprepared:
             px = checkpoint.read_provenance(step_dir).px
             tell(f"{record_set}: preparing it as a record set of {px} px in {place / 'records'}")
             record_set = labelled.prepare_tfds(record_set, px=px, out=place / "records")
-        named = {"program", "checkpoint", "records"}
         results = evaluate_checkpoint(
             step_dir,
             record_set,
             mesh=meshes.make(),
             out=place,
-            **{key: value for key, value in config.items() if key not in named},
+            **settings,
         )
     if jax.process_index() == 0:
         print(format_table(results), flush=True)
@@ -116,10 +125,20 @@ def evaluate(
     Raises:
       InputError: unlabelled set, bad labels, a group on both sides, corrupt records, bad settings,
         or `out` cannot be written.
-      heads.NotConverged: a probe did not reach its optimum.
+      NotConverged: a probe did not reach its optimum.
     """
-    _check(floors, strengths, validation_fraction, resamples)
+    _check(
+        floors=floors,
+        strengths=strengths,
+        validation_fraction=validation_fraction,
+        resamples=resamples,
+    )
     parts = labelled.open_splits(record_set, train_split, test_split)
+    writes = out is not None and jax.process_index() == 0
+    if writes:
+        # Now: a folder that cannot be made should not cost the minutes of an evaluation.
+        with _naming_disk_trouble(out):
+            out.mkdir(parents=True, exist_ok=True)
     held, by_group = splits.grouped_holdout(
         parts.labels[0], parts.groups[0].names, fraction=validation_fraction, seed=seed
     )
@@ -169,7 +188,7 @@ def evaluate(
             seed=seed,
         )
     )
-    if out is not None and jax.process_index() == 0:
+    if writes:
         _write(results, out)
     return results
 
@@ -179,46 +198,6 @@ def untrained(arch: str, seed: int) -> ResNet:
     encoder = ResNet(arch, rngs=nnx.Rngs(seed))
     encoder.eval()
     return encoder
-
-
-def probe(
-    train: np.ndarray,
-    test: np.ndarray,
-    *,
-    labels: np.ndarray,
-    held: np.ndarray,
-    num_classes: int,
-    strengths: tuple[float, ...],
-) -> Probed:
-    """Solves on train, chooses the strength by cross-entropy on its held-out part, predicts test.
-
-    Cross-entropy, not macro-F1, because it is what the probe minimises, has no ties, and varies
-    less between small validation parts.
-
-    Args:
-      train, test: (n, D), (m, D) features.
-      labels: (n,) of train.
-      held: (n,) booleans, the validation part; every class also occurs outside.
-      num_classes: K.
-      strengths: candidates.
-    """
-    solved = heads.fit_linear(
-        train,
-        labels,
-        np.stack([~held, np.ones_like(held)]),
-        num_classes=num_classes,
-        strengths=strengths,
-        standardize=True,
-        tolerance=TOLERANCE,
-        max_iterations=MAX_ITERATIONS,
-    )
-    losses = [
-        heads.cross_entropy(solved, train[held], labels[held], fold=0, strength=index)
-        for index in range(len(strengths))
-    ]
-    chosen = int(np.argmin(losses))
-    probabilities = heads.probabilities(solved, test, fold=1, strength=chosen)
-    return Probed(probabilities, train.shape[1], strengths[chosen], losses)
 
 
 def _features(
@@ -258,7 +237,7 @@ def tell(text: str) -> None:
 
 
 def _check(
-    floors: Sequence[str], strengths: Sequence[float], validation_fraction: float, resamples: int
+    *, floors: Sequence[str], strengths: Sequence[float], validation_fraction: float, resamples: int
 ) -> None:
     unknown = sorted(set(floors) - {RANDOM, HISTOGRAM})
     for key, value, wrong, way_out in (
@@ -282,8 +261,7 @@ def _digest(provenance: Provenance) -> str:
 
 def _write(results: dict[str, Any], out: Path) -> None:
     judged = results["rows"][-1]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with _naming_disk_trouble(out):
         pictures.confusion_matrix(
             np.array(judged["confusion"]),
             results["records"]["classes"],
@@ -292,6 +270,12 @@ def _write(results: dict[str, Any], out: Path) -> None:
             f"macro-F1 {judged['macro_f1']['value']:.3f}",
         )
         workdir.write_json(out / "results.json", results)
+
+
+@contextlib.contextmanager
+def _naming_disk_trouble(out: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(
             f"cannot be written ({error.strerror})", where=out, way_out="give another folder"

@@ -1,10 +1,11 @@
 """Results of probes: measured with intervals, as JSON values, and as text for the terminal."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from histo_simclr.evaluate import metrics
+from histo_simclr.evaluate.probe import Probed
 
 # Significant digits kept: beyond them lies the rounding of float32 features.
 DIGITS = 6
@@ -14,22 +15,6 @@ TITLES = {
     "balanced_accuracy": "balanced accuracy",
     "auroc": "AUROC",
 }
-
-
-class Probed(NamedTuple):
-    """One row: what its probe says of the test split, and how it came about.
-
-    Fields:
-      probabilities: (n, K) of the test split.
-      num_features: D.
-      strength: C, chosen among the candidates.
-      validation: cross-entropy of each candidate on the validation part.
-    """
-
-    probabilities: np.ndarray
-    num_features: int
-    strength: float
-    validation: list[float]
 
 
 def measure(

@@ -66,7 +66,6 @@ def test_a_corrupt_record_stops_the_evaluation_instead_of_being_replaced(rows, t
     data = bytearray(Path(rows.shards[0]).read_bytes())
     data[rows.offset[2] + rows.length[2] // 2] ^= 1
     torn.write_bytes(bytes(data))
+    torn_rows = records.Rows(**rows._asdict() | {"shards": (str(torn), *rows.shards[1:])})
     with pytest.raises(InputError, match=rf"torn.tfrecord.*{rows.offset[2]}"):
-        extract.color_histogram(
-            rows._replace(shards=(str(torn), *rows.shards[1:])), bins=32, batch_size=16
-        )
+        extract.color_histogram(torn_rows, bins=32, batch_size=16)

@@ -125,21 +125,30 @@ def test_second_run_leaves_the_same_bytes(outcome, evaluate, tmp_path):
     Image.open(out / "confusion_matrix.png").verify()
 
 
-def test_test_labels_choose_nothing(outcome, evaluate, toy, tmp_path):
-    # The labels of the test split turned round: every choice and prediction stays.
-    turned = tmp_path / "toy"
-    shutil.copytree(toy, turned)
-    manifest = next(turned.glob("*/manifest.parquet"))
+def _relabelled(toy, folder, label_of):
+    """A copy of the record set with other labels in its manifest: (split, label, row) -> label."""
+    shutil.copytree(toy, folder)
+    manifest = next(folder.glob("*/manifest.parquet"))
     table = pyarrow.parquet.read_table(manifest)
     columns = table.to_pydict()
-    columns["label"] = [
-        {"a": "b", "b": "a"}[label] if split == "test" else label
-        for label, split in zip(columns["label"], columns["split"], strict=True)
-    ]
+    old = zip(columns["split"], columns["label"], range(len(table)), strict=True)
+    columns["label"] = [label_of(*row) for row in old]
     pyarrow.parquet.write_table(pyarrow.table(columns, schema=table.schema), manifest)
+    info = manifest.with_name("record_set.json")
+    content = json.loads(info.read_text()) | {"class_names": ["a", "b", "c"]}
+    info.write_text(json.dumps(content))
+    return folder
+
+
+def test_test_labels_choose_nothing(outcome, evaluate, toy, tmp_path):
+    # The labels of the test split turned round: every choice and prediction stays.
+    other = {"a": "b", "b": "a"}
+    turned = _relabelled(
+        toy, tmp_path / "toy", lambda split, label, _: other[label] if split == "test" else label
+    )
     before, after = outcome[0], evaluate(turned, floors=("color histogram",))
     for row in after["rows"]:
-        old = next(other for other in before["rows"] if other["name"] == row["name"])
+        old = next(old for old in before["rows"] if old["name"] == row["name"])
         assert row["strength"] == old["strength"]
         assert row["validation_cross_entropy"] == old["validation_cross_entropy"]
         assert row["confusion"] == old["confusion"][::-1]
@@ -159,24 +168,18 @@ def test_table_shows_every_number_once_and_aligned(outcome):
     assert "300 bootstrap resamples of 6 test slides" in table
 
 
-def _in_test_only(split, slide, index):
-    return "c" if split == "test" else "ab"[index % 2]
-
-
-def _one_example(split, slide, index):
-    return "c" if (split, slide, index) == ("train", 0, 0) else "ab"[index % 2]
-
-
 @pytest.mark.parametrize(
     ("label_of", "message"),
-    [(_in_test_only, "'c' occurs in the test split only"), (_one_example, "'c' has one example")],
+    [
+        (lambda split, label, _: "c" if split == "test" else label, "'c' occurs in the test split"),
+        (lambda _, label, row: "c" if row == 36 else label, "'c' has one example"),
+    ],
+    ids=["seen in test only", "one example"],
 )
-def test_labels_that_spoil_the_probe_are_refused(
-    label_of, message, evaluate, write_record_set, tmp_path
-):
-    record_set = write_record_set(tmp_path, label_of)
+def test_labels_that_spoil_the_probe_are_refused(label_of, message, evaluate, toy, tmp_path):
+    spoiled = _relabelled(toy, tmp_path / "toy", label_of)
     with pytest.raises(InputError, match=rf"toy: .*{message}.*; "):
-        evaluate(record_set, out=tmp_path / "out")
+        evaluate(spoiled, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -204,3 +207,15 @@ def test_a_workdir_that_cannot_be_made_is_one_line(evaluate, tmp_path):
 def test_program_needs_a_checkpoint(tmp_path):
     with pytest.raises(InputError, match=r"--config\.checkpoint=WORKDIR"):
         linear_eval.run(recipe.get_config(), tmp_path)
+
+
+def test_a_mistake_claims_no_workdir(tmp_path, toy):
+    (tmp_path / "run" / "checkpoints" / "7").mkdir(parents=True)
+    config = recipe.get_config()
+    for records, fraction in ((str(toy), 1.5), (str(tmp_path / "none"), 0.2)):
+        config.update(
+            checkpoint=str(tmp_path / "run"), records=records, validation_fraction=fraction
+        )
+        with pytest.raises(InputError):
+            linear_eval.run(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

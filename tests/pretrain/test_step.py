@@ -11,6 +11,7 @@ from flax import nnx
 
 from histo_simclr import mesh as meshes
 from histo_simclr import optimizer, state
+from histo_simclr.model.resnet import BatchNorm
 from histo_simclr.pretrain import objective, step
 from histo_simclr.views import compose
 
@@ -39,10 +40,10 @@ class Small(nnx.Module):
     """Convolution, BatchNorm, pool, projection: every kind of state that a ResNet has."""
 
     def __init__(self, rngs: nnx.Rngs, dtype):
-        kinds = {"dtype": dtype, "param_dtype": dtype, "rngs": rngs}
-        self.conv = nnx.Conv(3, 8, (3, 3), **kinds)
-        self.norm = nnx.BatchNorm(8, **kinds)
-        self.project = nnx.Linear(8, 4, **kinds)
+        self.conv = nnx.Conv(3, 8, (3, 3), dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(8, dtype=dtype)
+        self.project = nnx.Linear(8, 4, dtype=dtype, rngs=rngs)
+        nnx.update(self, jax.tree.map(lambda leaf: leaf.astype(dtype), nnx.state(self)))
 
     def __call__(self, x):
         features = jnp.mean(jax.nn.relu(self.norm(self.conv(x))), axis=(1, 2))
