@@ -41,7 +41,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.views.quarter_turn = 1.0  # probability of 0 to 3 quarter turns, evenly drawn: paper
     config.views.jitter_probability = 0.8  # SimCLR
     config.views.jitter_strength = 1.0  # s, multiplies the four below: SimCLR
-    # Ours, half of SimCLR's 0.8: tissue is bright already. At 0.8, 22 % of the views of the embedded
+    # Ours, half of SimCLR's 0.8: tissue is bright. At 0.8, 22 % of the views of the embedded
     # mix are nearly flat (standard deviation of their pixels below 0.05), at 0.4 7 %.
     config.views.brightness = 0.4  # factor from 1 ± 0.4 s
     config.views.contrast = 0.4  # factor from 1 ± 0.4 s

@@ -218,10 +218,10 @@ def _variants(config: Any, mesh: Mesh) -> tuple[Any, dict[str, tuple[Callable, A
     from histo_simclr.pretrain import step, train
 
     # The number of patches only stretches the schedule of the learning rate.
-    program = train.build(config, mesh, configs.plan(config, 1000 * config.batch_size))
-    # The same step but for its views, whatever `build` bound.
-    bound = program.step.__wrapped__.keywords | {"views": lambda _, both: (both[:, 0], both[:, 1])}
-    ready = step.compile_step(mesh, **bound)
+    plan = configs.plan(config, 1000 * config.batch_size)
+    program = train.build(config, mesh, plan)
+    bound = train.recipe(config, plan) | {"views": lambda _, both: (both[:, 0], both[:, 1])}
+    ready = step.compile_step(mesh, graph=program.split.graph, **bound)
     picture = (config.views.px, config.views.px, 3)
     patches = jax.ShapeDtypeStruct((config.batch_size, *picture), "uint8")
     both = jax.ShapeDtypeStruct((config.batch_size, 2, *picture), config.precision)

@@ -71,35 +71,41 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
             workdir.finish(place, {"step": plan.total_steps, "patch_passes": plan.patch_passes})
 
 
+def recipe(config: ml_collections.ConfigDict, plan: configs.Plan) -> dict[str, Callable]:
+    """What the configuration decides of the step: arguments of `step.compile_step`."""
+    peak = optimizer.scaled_rate(
+        config.optimizer.base_rate, config.batch_size, config.optimizer.scaling
+    )
+    return {
+        "views": functools.partial(
+            compose.two_views, **config.views, dtype=compute_dtype(config.precision)
+        ),
+        "loss_of": functools.partial(
+            OBJECTIVES[config.objective.name], temperature=config.objective.temperature
+        ),
+        "rate": optimizer.schedule(
+            peak, warmup_steps=plan.warmup_steps, total_steps=plan.total_steps
+        ),
+    }
+
+
 def build(
     config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, plan: configs.Plan
 ) -> Program:
     """Initialised state and compiled step; everything that the recipe decides is bound here."""
-    dtype = compute_dtype(config.precision)
-    peak = optimizer.scaled_rate(
-        config.optimizer.base_rate, config.batch_size, config.optimizer.scaling
-    )
-    rate = optimizer.schedule(peak, warmup_steps=plan.warmup_steps, total_steps=plan.total_steps)
+    bound, dtype = recipe(config, plan), compute_dtype(config.precision)
     split = state.init(
         lambda rngs: SimCLR(**config.model, rngs=rngs, dtype=dtype),
         optimizer.make(
             config.optimizer.name,
-            rate=rate,
+            rate=bound["rate"],
             weight_decay=config.optimizer.weight_decay,
             momentum=config.optimizer.momentum,
         ),
         seed=config.seed,
         sharding=meshes.replicated(mesh),
     )
-    compiled = step.compile_step(
-        mesh,
-        graph=split.graph,
-        views=functools.partial(compose.two_views, **config.views, dtype=dtype),
-        loss_of=functools.partial(
-            OBJECTIVES[config.objective.name], temperature=config.objective.temperature
-        ),
-        rate=rate,
-    )
+    compiled = step.compile_step(mesh, graph=split.graph, **bound)
     # Views must not share the stream that drew the parameters.
     seed_key = jax.random.fold_in(jax.random.key(config.seed), 1)
     return Program(compiled, split, jax.device_put(seed_key, meshes.replicated(mesh)))

@@ -1,6 +1,7 @@
 """The train step on a small network: device counts, keys, accumulation of state."""
 
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,31 +10,15 @@ import optax
 import pytest
 from flax import nnx
 
+from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
 from histo_simclr import optimizer, state
 from histo_simclr.model.resnet import BatchNorm
 from histo_simclr.pretrain import objective, step
 from histo_simclr.views import compose
 
-VIEWS = {
-    "px": 16,
-    "crop_scale": (0.2, 1.0),
-    "crop_ratio": (0.75, 4 / 3),
-    "horizontal_flip": 0.5,
-    "vertical_flip": 0.5,
-    "quarter_turn": 1.0,
-    "jitter_probability": 0.8,
-    "jitter_strength": 1.0,
-    "brightness": 0.8,
-    "contrast": 0.8,
-    "saturation": 0.8,
-    "hue": 0.2,
-    "gray_probability": 0.2,
-    "blur_probability": 0.5,
-    "blur_sigma": (0.1, 2.0),
-    "mean": (0.5, 0.5, 0.5),
-    "std": (0.5, 0.5, 0.5),
-}
+ROOT = Path(__file__).parents[2]
+VIEWS = configs.load(str(ROOT / "configs/simclr.py")).views.to_dict() | {"px": 16}
 
 
 class Small(nnx.Module):
