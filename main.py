@@ -36,25 +36,36 @@ def main(_: list[str]) -> None:
     run(config, Path(WORKDIR.value or default_workdir(sys.argv)))
 
 
-def default_workdir(arguments: list[str]) -> str:
-    """`runs/resnet18_mix_overnight` for `--config=configs/resnet18_mix.py:overnight`."""
-    for index, argument in enumerate(arguments):
-        name, _, value = argument.lstrip("-").partition("=")
+def named_config(arguments: list[str]) -> tuple[Path, str]:
+    """File and preset of `--config=FILE[:preset]`; InputError when there is no such file."""
+    way_out = "give --config=configs/resnet18_mix.py"
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
         if name == "config":
-            path, _, preset = (value or arguments[index + 1]).partition(":")
-            return str(Path("runs") / "_".join(filter(None, [Path(path).stem, preset])))
-    raise InputError(
-        "no configuration", where="--config", way_out="give --config=configs/resnet18_mix.py"
-    )
+            path, _, preset = (value if equals else following).partition(":")
+            if not Path(path).is_file():
+                raise InputError("no such configuration", where=path, way_out=way_out)
+            return Path(path), preset
+    raise InputError("no configuration", where="--config", way_out=way_out)
+
+
+def default_workdir(arguments: list[str]) -> Path:
+    """`runs/resnet18_mix_overnight` for `--config=configs/resnet18_mix.py:overnight`."""
+    path, preset = named_config(arguments)
+    return Path("runs") / "_".join(filter(None, [path.stem, preset]))
 
 
 def parse(arguments: list[str]) -> list[str]:
     """Parses flags; what the configuration refuses becomes one line."""
+    if not {"--help", "--helpfull", "-h"} & set(arguments):
+        named_config(arguments)
     try:
         rest = flags.FLAGS(arguments)
     except (flags.Error, KeyError, AttributeError, ValueError, TypeError, OSError) as error:
+        # A KeyError shows its message quoted, line breaks and all.
+        what = str(error).replace("\\n", ": ").replace("\\'", "").strip("\"' ")
         raise InputError(
-            " ".join(str(error.args[0] if error.args else error).split()),
+            " ".join(what.split()),
             where="command line",
             way_out="see the configuration file for its keys and presets",
         ) from error
@@ -62,7 +73,6 @@ def parse(arguments: list[str]) -> list[str]:
         raise InputError(
             f"unexpected argument {rest[1]!r}", where="command line", way_out="flags only"
         )
-    default_workdir(arguments)
     return rest
 
 
