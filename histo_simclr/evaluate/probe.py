@@ -38,8 +38,7 @@ def probe(
 ) -> Probed:
     """Solves on train, chooses the strength by cross-entropy on its held-out part, predicts test.
 
-    Cross-entropy, not macro-F1, because it is what the probe minimises, has no ties, and varies
-    less between small validation parts.
+    Cross-entropy, not macro-F1: it is what the probe minimizes, and has no ties.
 
     Args:
       train, test: (n, D), (m, D) features.

@@ -157,8 +157,8 @@ def train(
                 jax.block_until_ready(metrics)  # compiled: rates and waits count from here
                 told.restart_clock(done)
                 batches.wait_fraction()
-            last = done == plan.total_steps
-            saves = last or stop() or done % config.run.checkpoint_every == 0
+            last, stops = done == plan.total_steps, stop()
+            saves = last or stops or done % config.run.checkpoint_every == 0
             if saves or done % config.run.log_every == 0:
                 summary = telemetry.summarize(jax.device_get(window), done, saved.latest())
                 waited = batches.wait_fraction()
@@ -166,7 +166,7 @@ def train(
                 window.clear()
             if saves:
                 saved.save(done, arrays, source)
-            if stop() and not last:
+            if stops and not last:
                 saved.wait()
                 say(f"stopped by SIGTERM, saved step {done}; run the same command to go on")
                 return False
