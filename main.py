@@ -83,4 +83,5 @@ if __name__ == "__main__":
     try:
         app.run(main, flags_parser=parse)
     except InputError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -27,7 +27,7 @@ def get_config(preset: str = "sample") -> ml_collections.ConfigDict:
 
 
 def sample(config: ml_collections.ConfigDict) -> None:
-    """About 10,000 patch passes over the embedded mix."""
+    """About 6,000 patch passes over the embedded mix."""
     _embedded(config)
     config.note = (
         "A demonstration: enough steps to leave chance level, not enough for good features. "

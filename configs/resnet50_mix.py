@@ -1,4 +1,4 @@
-"""ResNet-50 on a mix: the recipe and presets of resnet18_mix.py with another architecture."""
+"""ResNet-50 on a mix: resnet18_mix.py with another architecture; :tenpercent unless named."""
 
 import ml_collections
 

@@ -36,9 +36,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.views.px = 224  # px, side of the views: paper
     config.views.crop_scale = (0.2, 1.0)  # share of the area: ours (SimCLR: 0.08 to 1)
     config.views.crop_ratio = (3 / 4, 4 / 3)  # width / height, uniform in its logarithm: SimCLR
-    config.views.horizontal_flip = 0.5  # probability: paper
-    config.views.vertical_flip = 0.5  # probability: paper
-    config.views.quarter_turn = 1.0  # probability of 0 to 3 quarter turns, evenly drawn: paper
+    config.views.horizontal_flip = 0.5  # probability; flips: paper, how often: ours
+    config.views.vertical_flip = 0.5  # probability; as above
+    config.views.quarter_turn = 1.0  # probability of 0 to 3 quarter turns; as above
     config.views.jitter_probability = 0.8  # SimCLR
     config.views.jitter_strength = 1.0  # s, multiplies the four below: SimCLR
     # Ours, half of SimCLR's 0.8: tissue is bright. At 0.8, 22 % of the views of the embedded

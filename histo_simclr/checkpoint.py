@@ -6,6 +6,7 @@ atomic: a step's folder has its final name only when whole.
 """
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,7 +195,7 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
             metadata = checkpointer.restore(path / "metadata", args=ocp.args.JsonRestore())
-        if metadata.keys() < {"step", "provenance", "leaves"}:
+        if not {"step", "provenance", "leaves"} <= metadata.keys():
             raise KeyError("step, provenance and leaves expected")
     except DAMAGE as error:
         raise _damaged(path, f"metadata cannot be read: {_first_line(error)}") from error
@@ -262,6 +263,9 @@ def _naming_disk_trouble(folder: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
+        # Tensorstore reports a full disk as a status, "OUT_OF_RANGE: Error writing …".
+        if not isinstance(error, OSError) and not re.search(r"^[A-Z_]+: .*(writ|disk)", str(error)):
+            raise
         for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(unfinished, ignore_errors=True)
         steps = _steps(folder)

@@ -62,20 +62,34 @@ def _views(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("mix", type=Path, help="folder written by `histo-simclr mix`")
     sub.add_argument("--out", type=Path, required=True, help="PNG to write")
     sub.add_argument("--config", default="configs/resnet18_mix.py", help="NAME.py[:preset]")
-    sub.add_argument("--patches", type=int, default=8, help="rows of the picture")
-    sub.add_argument("--pairs", type=int, default=4, help="pairs of views beside each patch")
-    sub.add_argument("--seed", type=int, default=0, help="chooses patches and views")
+    sub.add_argument("--patches", type=_count, default=8, help="rows of the picture")
+    sub.add_argument("--pairs", type=_count, default=4, help="pairs of views beside each patch")
+    sub.add_argument("--seed", type=_count, default=1, help="chooses patches and views")
     sub.set_defaults(run=_write_views)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return int(text)
 
 
 def _write_views(args: argparse.Namespace) -> None:
     from histo_simclr import config, records
     from histo_simclr.pretrain import preview
 
-    views = config.load(args.config).views
+    recipe = config.load(args.config)
+    if recipe.program != "pretrain":
+        raise InputError("makes no views", where=args.config, way_out="give configs/*_mix.py")
     rows, _ = records.load_mix(args.mix)
+    if args.patches > len(rows):
+        raise InputError(
+            f"{args.patches} patches wanted, the mix holds {len(rows)}",
+            where="--patches",
+            way_out="ask for fewer",
+        )
     preview.write_views(
-        rows, views, args.out, patches=args.patches, pairs=args.pairs, seed=args.seed
+        rows, recipe.views, args.out, patches=args.patches, pairs=args.pairs, seed=args.seed
     )
     print(f"wrote {args.out}: {args.patches} patches, {args.pairs} pairs of views of each")
 

@@ -1,4 +1,4 @@
-"""Checks of a pretraining configuration that no single key can make, and what follows from it."""
+"""Checks of a pretraining configuration before anything starts, and sizes that follow from it."""
 
 import importlib.util
 import json
@@ -98,6 +98,7 @@ def _check_choices(flat: dict[str, Any]) -> None:
         "optimizer.name": ("lars", "sgd", "adamw"),
         "optimizer.scaling": ("sqrt", "linear", "none"),
         "precision": ("auto", "bfloat16", "float32"),
+        "model.arch": ("resnet18", "resnet34", "resnet50", "resnet101"),
     }
     for key, allowed in choices.items():
         if flat[key] not in allowed:
@@ -128,6 +129,11 @@ def _check_ranges(flat: dict[str, Any]) -> None:
         )
         for key, top in pairs.items()
     ]
+    rules += [("seed", flat["seed"] >= 0, "must be 0 or more")]
+    rules += [("data.max_corrupt", 0 <= flat["data.max_corrupt"] < 1, "must be from 0 to below 1")]
+    rules += [("views.mean", len(flat["views.mean"]) == 3, "must be three numbers")]
+    std = flat["views.std"]
+    rules += [("views.std", len(std) == 3 and min(std) > 0, "must be three numbers above 0")]
     for key, holds, rule in rules:
         if not holds:
             raise InputError(
@@ -136,12 +142,13 @@ def _check_ranges(flat: dict[str, Any]) -> None:
 
 
 def identity(config: ml_collections.ConfigDict, *, mix_digest: str) -> dict[str, Any]:
-    """What decides a run's results: the configuration without free keys and places, plus the mix.
+    """What decides the weights: the configuration without free keys and places, plus the mix.
 
     The mix counts by its digest, so a mix that was moved is still the same.
     """
     content = json.loads(config.to_json_best_effort())
-    content.pop(FREE, None)
+    for key in (FREE, "note", "evaluation"):
+        content.pop(key, None)
     content["data"].pop("mix")
     return content | {"mix_digest": mix_digest}
 

@@ -102,7 +102,7 @@ def load_record_set(path: str | Path, split: str) -> RecordSet:
         raise InputError(
             f"no split {split!r}, only {', '.join(splits)}",
             where=path,
-            way_out="choose one of them",
+            way_out="choose one of them, or prepare it with a column or {split} in --pattern",
         )
     columns = {name: values[columns["split"] == split] for name, values in columns.items()}
     names, shard = np.unique(columns["shard"].astype(str), return_inverse=True)

@@ -140,7 +140,7 @@ def summarize(
                     f"{name} is {float(metrics[name])} at step {step}; "
                     f"last good checkpoint: {good}",
                     where="training",
-                    way_out="lower --config.optimizer.base_rate, or set --config.precision=float32",
+                    way_out="take a new --workdir and a lower --config.optimizer.base_rate",
                 )
     means = {name: float(np.mean([m[name] for m in window])) for name in window[0]}
     return means | {"learning_rate": float(window[-1]["learning_rate"])}

@@ -12,6 +12,9 @@ from histo_simclr.config import differing_keys
 from histo_simclr.errors import InputError
 
 CONFIG, LOCK, FINISHED = "config.json", "lock", "finished.json"
+# What a run has to show: until there is some of it, the folder belongs to no configuration, so that
+# a first start with a mistake in it does not stand in the way of the second.
+YIELD = ("checkpoints/*", "results.json")
 
 
 @contextlib.contextmanager
@@ -23,7 +26,7 @@ def claim(path: Path, identity: dict[str, Any], *, writer: bool = True) -> Itera
     Args:
       path: the workdir; made when absent.
       identity: what decides the run's results; stored at the first claim, compared at later ones.
-      writer: whether this process writes (process 0 of a job); others only compare.
+      writer: whether this process writes (process 0 of a job); others neither lock nor compare.
 
     Raises:
       InputError: not writable, held by another run, or made by another configuration.
@@ -77,9 +80,22 @@ def finish(path: Path, summary: dict[str, Any]) -> None:
     write_json(path / FINISHED, summary)
 
 
+@contextlib.contextmanager
+def naming_disk_trouble(path: Path) -> Iterator[None]:
+    """Turns what the operating system refuses to write into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot be written ({error.strerror or error})",
+            where=error.filename or path,
+            way_out="make room or give a writable --workdir=DIR, then run the same command again",
+        ) from error
+
+
 def _check_identity(path: Path, identity: dict[str, Any]) -> None:
     file = path / CONFIG
-    if not file.is_file():
+    if not file.is_file() or not any(any(path.glob(pattern)) for pattern in YIELD):
         write_json(file, identity)
         return
     stored = json.loads(file.read_text(encoding="utf-8"))

@@ -31,6 +31,7 @@ RULES = {
     "pretrain.objective": "jax optax",
     "pretrain.step": "views model pretrain.objective optimizer state mesh jax flax optax",
     "pretrain.preview": "pictures records input views jax",
+    "pretrain.report": "config pictures telemetry jax ml_collections",
     "pretrain.train": f"{SERVICES} views model optimizer state pretrain input evaluate"
     " jax flax optax ml_collections",
     "input": "",

@@ -50,7 +50,7 @@ def test_a_killed_holder_leaves_no_lock_behind(tmp_path):
 
 def test_another_configuration_is_refused_naming_the_differing_keys(tmp_path):
     with workdir.claim(tmp_path, IDENTITY):
-        pass
+        (tmp_path / "results.json").write_text("{}")
     other = {"model": {"arch": "resnet50"}, "batch_size": 8}
     with (
         pytest.raises(InputError, match=r"model\.arch was 'resnet18', is 'resnet50'") as caught,
@@ -58,6 +58,22 @@ def test_another_configuration_is_refused_naming_the_differing_keys(tmp_path):
     ):
         pass
     assert "batch_size" not in str(caught.value)
+
+
+def test_a_run_that_left_nothing_does_not_own_the_workdir(tmp_path):
+    with workdir.claim(tmp_path, {"model": {"arch": "resnet81"}}):
+        pass
+    with workdir.claim(tmp_path, IDENTITY):
+        pass
+    assert json.loads((tmp_path / "config.json").read_text()) == IDENTITY
+
+
+def test_a_full_disk_is_named(tmp_path):
+    with (
+        pytest.raises(InputError, match="No space left on device.*make room"),
+        workdir.naming_disk_trouble(tmp_path),
+    ):
+        raise OSError(28, "No space left on device", "metrics.jsonl")
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):

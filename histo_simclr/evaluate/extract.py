@@ -48,7 +48,8 @@ def features(
     """
     graph, state = nnx.split(encoder)
     sharding, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
-    state = jax.device_put(state, whole)
+    # By way of the host: what one device holds cannot go to those of other processes.
+    state = jax.device_put(jax.tree.map(np.asarray, state), whole)
     encode = _program(_Structure(graph), whole, px, tuple(map(float, mean)), tuple(map(float, std)))
     done: list[jax.Array] = []
     for patches in _batches(rows, -(-batch_size // mesh.size) * mesh.size):

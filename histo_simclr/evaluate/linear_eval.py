@@ -54,7 +54,7 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
         if key not in ("program", "checkpoint", "records")
     }
     # A mistake found from here on leaves no workdir that belongs to a mistaken configuration.
-    _check(**{key: settings[key] for key in CHECKED})
+    check_settings(settings)
     if not unprepared:
         labelled.open_splits(record_set, config.train_split, config.test_split)
     identity = json.loads(config.to_json_best_effort())
@@ -234,6 +234,11 @@ def tell(text: str) -> None:
     """Progress on stderr, of the first process only."""
     if jax.process_index() == 0:
         print(text, file=sys.stderr, flush=True)
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """InputError when a setting of `evaluate` cannot be used; for checks before long work."""
+    _check(**{key: settings[key] for key in CHECKED})
 
 
 def _check(

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.experimental import multihost_utils
 
 from histo_simclr import (
     checkpoint,
     optimizer,
-    pictures,
     provenance,
     records,
     state,
@@ -25,10 +25,10 @@ from histo_simclr import (
 )
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
-from histo_simclr.evaluate import linear_eval
+from histo_simclr.evaluate import labelled, linear_eval
 from histo_simclr.input import device, order, reader
 from histo_simclr.model.simclr import SimCLR
-from histo_simclr.pretrain import objective, preview, step
+from histo_simclr.pretrain import objective, preview, report, step
 from histo_simclr.views import compose
 
 # Steps that Python may be ahead of the device: enough to hide dispatch, and input wait stays true.
@@ -52,23 +52,37 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
     """
     meshes.start()
     mesh = meshes.make()
+    config.precision = compute_dtype(config.precision).name  # what was done, not "auto"
     rows, mix = records.load_mix(config.data.mix)
     configs.check(config, devices=mesh.size, mix_px=rows.px)
+    check_evaluation(config.evaluation)
     plan = configs.plan(config, len(rows))
     identity = configs.identity(config, mix_digest=mix["digest"])
-    with workdir.claim(place, identity, writer=jax.process_index() == 0):
+    first = jax.process_index() == 0
+    with workdir.claim(place, identity, writer=first), workdir.naming_disk_trouble(place):
         if done := workdir.finished(place):
-            print(f"{place}: finished at step {done['step']}, nothing to do; results in {place}")
+            report.say(
+                f"{place}: finished at step {done['step']}, nothing to do; results in {place}"
+            )
             return
-        say(header(config, mix, plan, mesh))
-        if jax.process_index() == 0:
+        report.say(report.header(config, mix, plan, mesh))
+        if first:
             sheet = place / "pictures" / "views.png"
             preview.write_views(rows, config.views, sheet, patches=6, pairs=3, seed=config.seed)
         program = build(config, mesh, plan)
         if train(program, rows, config, plan, mesh, origin(config, mix), place):
-            draw_curves(place, config.batch_size)
+            report.draw_curves(place, config.batch_size)
             evaluate(config, mesh, place)
-            workdir.finish(place, {"step": plan.total_steps, "patch_passes": plan.patch_passes})
+            if first:
+                summary = {"step": plan.total_steps, "patch_passes": plan.patch_passes}
+                workdir.finish(place, summary)
+
+
+def check_evaluation(evaluation: ml_collections.ConfigDict) -> None:
+    """Refuses before the training what the evaluation after it would refuse."""
+    linear_eval.check_settings(evaluation)
+    for labelled_set in evaluation.records:
+        labelled.open_splits(labelled_set, evaluation.train_split, evaluation.test_split)
 
 
 def recipe(config: ml_collections.ConfigDict, plan: configs.Plan) -> dict[str, Callable]:
@@ -107,8 +121,10 @@ def build(
     )
     compiled = step.compile_step(mesh, graph=split.graph, **bound)
     # Views must not share the stream that drew the parameters.
-    seed_key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    return Program(compiled, split, jax.device_put(seed_key, meshes.replicated(mesh)))
+    whole = meshes.replicated(mesh)
+    seed = config.seed
+    draw = jax.jit(lambda: jax.random.fold_in(jax.random.key(seed), 1), out_shardings=whole)
+    return Program(compiled, split, draw())
 
 
 def train(
@@ -129,7 +145,7 @@ def train(
     arrays, first = program.split.arrays, saved.latest() or 0
     if first:
         arrays, _ = saved.restore(first, arrays)
-        say(f"resumed from step {first} of {place}")
+        report.say(f"resumed from step {first} of {place}")
     told = telemetry.Telemetry(
         place,
         start=first,
@@ -153,51 +169,41 @@ def train(
             window.append(metrics)
             if len(window) > AHEAD:
                 jax.block_until_ready(window[-1 - AHEAD])
-            if done == first + 1:
-                jax.block_until_ready(metrics)  # compiled: rates and waits count from here
-                told.restart_clock(done)
-                batches.wait_fraction()
-            last, stops = done == plan.total_steps, stop()
-            saves = last or stops or done % config.run.checkpoint_every == 0
-            if saves or done % config.run.log_every == 0:
+            last, logs = done == plan.total_steps, done % config.run.log_every == 0
+            stops = stop(agree=logs)
+            saves = last or stops or is_due(done, config.run)
+            if saves or logs:
                 summary = telemetry.summarize(jax.device_get(window), done, saved.latest())
                 waited = batches.wait_fraction()
                 told.log(done, summary, wait_fraction=waited, corrupt_records=watch.corrupt)
                 window.clear()
             if saves:
                 saved.save(done, arrays, source)
+            if done == first + 1:
+                jax.block_until_ready(metrics)  # compiled: rates and waits count from here
+                told.restart_clock(done)
+                batches.wait_fraction()
             if stops and not last:
                 saved.wait()
-                say(f"stopped by SIGTERM, saved step {done}; run the same command to go on")
+                report.say(f"stopped by SIGTERM, saved step {done}; run the same command to go on")
                 return False
     return True
 
 
-def draw_curves(place: Path, batch_size: int) -> None:
-    """pictures/curves.png from metrics.jsonl, with the chance levels."""
-    if jax.process_index() == 0:
-        lines = telemetry.read_metrics(place)
-        names = ("loss", "contrastive_top1", "alignment", "uniformity", "feature_std")
-        names += ("gradient_norm", "learning_rate", "images_per_s", "input_wait_fraction")
-        pictures.training_curves(
-            np.array([line["step"] for line in lines]),
-            {name: np.array([line[name] for line in lines]) for name in names},
-            place / "pictures" / "curves.png",
-            chance={
-                "loss": telemetry.chance_loss(batch_size),
-                "contrastive_top1": telemetry.chance_top1(batch_size),
-            },
-        )
+def is_due(done: int, run: ml_collections.ConfigDict) -> bool:
+    """Whether a checkpoint is due after step `done`: every few steps, and at the milestones."""
+    is_milestone = run.keep_every > 0 and done % run.keep_every == 0
+    return is_milestone or done % run.checkpoint_every == 0
 
 
 def evaluate(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, place: Path) -> None:
     """Linear evaluation of the last checkpoint on each labelled set of the configuration."""
     settings = {key: value for key, value in config.evaluation.items() if key != "records"}
-    for labelled in config.evaluation.records:
-        out = place / "evaluation" / Path(labelled).name
-        say(f"linear evaluation on {labelled}")
-        results = linear_eval.evaluate_checkpoint(place, labelled, mesh=mesh, out=out, **settings)
-        say(linear_eval.format_table(results))
+    for record_set in map(records.resolve_record_set, config.evaluation.records):
+        out = place / "evaluation" / record_set.parent.name
+        report.say(f"linear evaluation on {record_set.parent.name}")
+        results = linear_eval.evaluate_checkpoint(place, record_set, mesh=mesh, out=out, **settings)
+        report.say(linear_eval.format_table(results))
 
 
 def feed(
@@ -239,52 +245,24 @@ def origin(config: ml_collections.ConfigDict, mix: dict[str, Any]) -> provenance
     )
 
 
-def header(
-    config: ml_collections.ConfigDict,
-    mix: dict[str, Any],
-    plan: configs.Plan,
-    mesh: jax.sharding.Mesh,
-) -> str:
-    """First lines of a run: on what, how much, what chance is, how to run the real thing."""
-    cohorts = mix["cohorts"].values()
-    organs, stains = (
-        ", ".join(sorted({cohort[field] for cohort in cohorts} - {""}))
-        for field in ("organ", "stain")
-    )
-    chance = telemetry.chance_loss(config.batch_size)
-    lines = [
-        f"SimCLR pretraining of {config.model.arch} on {config.data.mix}",
-        f"  data      {mix['size']:,} unlabelled patches of {mix['px']} px from {len(cohorts)} "
-        f"cohorts; organs: {organs}; stains: {stains}",
-        f"  scale     {config.epochs:g} epochs = {plan.total_steps:,} steps of {config.batch_size} "
-        f"= {plan.patch_passes:,} patch passes (the paper: 400,000 patches x 1000 epochs)",
-        f"  chance    loss ln(2 x {config.batch_size} - 1) = {chance:.3f}, "
-        f"top-1 {telemetry.chance_top1(config.batch_size):.2%}",
-        f"  machine   {mesh.size} {mesh.devices.flat[0].device_kind} device(s) in "
-        f"{jax.process_count()} process(es), {compute_dtype(config.precision).name}",
-    ]
-    if config.note:
-        lines.append(f"  note      {config.note}")
-    lines.append(
-        "  real data histo-simclr prepare …, histo-simclr mix …, then "
-        "--config=configs/resnet18_mix.py:tenpercent --config.data.mix=DIR (README, Real data)"
-    )
-    return "\n".join(lines)
-
-
-def say(text: str) -> None:
-    """Prints on the first process only."""
-    if jax.process_index() == 0:
-        print(text, flush=True)
-
-
 @contextlib.contextmanager
-def terminated() -> Iterator[Callable[[], bool]]:
-    """Turns SIGTERM into a question: `stop()` is True once it came."""
+def terminated() -> Iterator[Callable[..., bool]]:
+    """Turns SIGTERM into a question to ask once a step: `stop(agree=…)`.
+
+    Saving is collective, so several processes must stop at the same step: they ask each other, at
+    the steps where all of them call with agree=True.
+    """
     came = []
     before = signal.signal(signal.SIGTERM, lambda *_: came.append(True))
+
+    def stop(*, agree: bool) -> bool:
+        if jax.process_count() == 1 or not agree:
+            return bool(came) and jax.process_count() == 1
+        with jax.transfer_guard("allow"):
+            return bool(multihost_utils.process_allgather(np.array(bool(came))).any())
+
     try:
-        yield lambda: bool(came)
+        yield stop
     finally:
         signal.signal(signal.SIGTERM, before)
 
