@@ -4,7 +4,7 @@ Multinomial logistic regression is convex, so it is solved, not tuned: full-batc
 stated gradient norm, for all strengths and all folds in one jitted program. The optimum is
 scikit-learn's `LogisticRegression(C=strength)`; only the road to it differs: the search runs in the
 principal axes of the features, each scaled by its expected curvature. On ResNet-18 features of
-2,000 PCam patches at C = 1 that takes 16 iterations, along the raw axes 268.
+2,000 PCam patches at C = 1 that takes 15 iterations, along the raw axes 249 (measured).
 """
 
 import functools
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-# Pairs of steps and gradients that L-BFGS remembers; 20 saved 2 of 99 iterations (measured).
+# Pairs of steps and gradients that L-BFGS remembers; 20 saved 2 of 99 (measured).
 MEMORY = 10
 # A step ends where the slope along it has fallen to this share. Measured: 99 iterations; 100 with
 # 0.01, 105 with 0.5.
