@@ -15,6 +15,8 @@ SMALL = (
     "--config.run.checkpoint_every=2",
 )
 
+NO_EVALUATION = "--config.evaluation.records=()"
+
 
 class Program:
     """Starts `python main.py` as a user would, from the repository root."""
@@ -22,12 +24,12 @@ class Program:
     def __init__(self, root):
         self._root = root
 
-    def start(self, *arguments, devices: int = 1) -> subprocess.Popen:
+    def start(self, *arguments, devices: int = 1, environment=None) -> subprocess.Popen:
         flags = f"--xla_force_host_platform_device_count={devices}"
         return subprocess.Popen(
             [sys.executable, "main.py", *map(str, arguments)],
             cwd=self._root,
-            env=os.environ | {"XLA_FLAGS": flags},
+            env=os.environ | {"XLA_FLAGS": flags} | (environment or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -58,8 +60,7 @@ def pretrain_arguments(request):
             *SMALL,
             f"--config.epochs={epochs!r}",
             f"--config.warmup_epochs={epochs / 4!r}",
-            "--config.evaluation.records=()",
-            *extra,
+            *(extra if any("evaluation" in flag for flag in extra) else (NO_EVALUATION, *extra)),
         )
 
     return arguments
