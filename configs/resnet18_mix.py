@@ -1,7 +1,7 @@
 """ResNet-18 on a mix: the embedded sample, or the paper's scale.
 
   python main.py --config=configs/resnet18_mix.py               8 minutes on 2 cores: it runs
-  python main.py --config=configs/resnet18_mix.py:overnight     an hour on 2 cores: the objective is learned
+  python main.py --config=configs/resnet18_mix.py:overnight     an hour on 2 cores: it learns
   python main.py --config=configs/resnet18_mix.py:tenpercent    400,000 patches, as the paper's
   python main.py --config=configs/resnet18_mix.py:full          all 4,000,000
 

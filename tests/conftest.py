@@ -27,3 +27,8 @@ GOLDEN = Path(__file__).parent / "golden"
 def golden_dir() -> Path:
     """Folder of the reference values; README.md there says how each was made."""
     return GOLDEN
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Programs first: they take longest, and the other worker fills up with the rest meanwhile."""
+    items.sort(key=lambda item: "programs" not in item.path.parts)

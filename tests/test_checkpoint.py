@@ -84,6 +84,13 @@ def test_keeps_the_newest_and_the_milestones(tmp_path):
     assert reopen(tmp_path).latest() == 7
 
 
+def test_what_is_no_trouble_of_the_disk_keeps_its_traceback(tmp_path):
+    saved = reopen(tmp_path)
+    with pytest.raises(TypeError), checkpoint._naming_disk_trouble(saved.folder):
+        raise TypeError("a defect")
+    saved.close()
+
+
 def test_another_optimizer_is_refused_naming_the_leaf(tmp_path):
     save(tmp_path, small(1).arrays, 1)
     with pytest.raises(InputError, match="another architecture or optimizer: optimizer/"):
