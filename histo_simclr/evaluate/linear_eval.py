@@ -5,11 +5,10 @@ training split, the strength is chosen on its other groups, and the probe of the
 split at that strength is measured on the test split, which nothing before has seen.
 """
 
-import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +136,7 @@ def evaluate(
     writes = out is not None and jax.process_index() == 0
     if writes:
         # Now: a folder that cannot be made should not cost the minutes of an evaluation.
-        with _naming_disk_trouble(out):
+        with workdir.naming_disk_trouble(out):
             out.mkdir(parents=True, exist_ok=True)
     held, by_group = splits.grouped_holdout(
         parts.labels[0], parts.groups[0].names, fraction=validation_fraction, seed=seed
@@ -266,7 +265,7 @@ def _digest(provenance: Provenance) -> str:
 
 def _write(results: dict[str, Any], out: Path) -> None:
     judged = results["rows"][-1]
-    with _naming_disk_trouble(out):
+    with workdir.naming_disk_trouble(out):
         pictures.confusion_matrix(
             np.array(judged["confusion"]),
             results["records"]["classes"],
@@ -275,13 +274,3 @@ def _write(results: dict[str, Any], out: Path) -> None:
             f"macro-F1 {judged['macro_f1']['value']:.3f}",
         )
         workdir.write_json(out / "results.json", results)
-
-
-@contextlib.contextmanager
-def _naming_disk_trouble(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"cannot be written ({error.strerror})", where=out, way_out="give another folder"
-        ) from error
