@@ -50,7 +50,7 @@ def features(
     sharding, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
     # By way of the host: what one device holds cannot go to those of other processes.
     state = jax.device_put(jax.tree.map(np.asarray, state), whole)
-    encode = _program(_Structure(graph), whole, px, tuple(map(float, mean)), tuple(map(float, std)))
+    encode = _program(_Structure(graph), mesh, px, tuple(map(float, mean)), tuple(map(float, std)))
     done: list[jax.Array] = []
     for patches in _batches(rows, -(-batch_size // mesh.size) * mesh.size):
         done.append(encode(state, jax.make_array_from_process_local_data(sharding, patches)))
@@ -115,9 +115,13 @@ class _Structure:
 
 # Kept, so that both splits and both encoders of an evaluation share one compiled program.
 @functools.lru_cache(maxsize=4)
-def _program(structure: _Structure, whole, px: int, mean: tuple[float, ...], std: tuple):
+def _program(structure: _Structure, mesh, px: int, mean: tuple[float, ...], std: tuple):
     def encode(state, patches):
         encoder = nnx.merge(structure.graph, state)
         return encoder(compose.plain_view(patches, px=px, mean=mean, std=std))
 
-    return jax.jit(encode, out_shardings=whole)
+    return jax.jit(
+        encode,
+        out_shardings=meshes.replicated(mesh),
+        compiler_options=meshes.compiler_options(mesh),
+    )

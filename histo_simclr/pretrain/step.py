@@ -92,4 +92,5 @@ def compile_step(
         in_shardings=(whole, split, whole),
         out_shardings=(whole, whole),
         donate_argnums=0,
+        compiler_options=meshes.compiler_options(mesh),
     )
