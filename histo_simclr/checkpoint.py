@@ -8,6 +8,7 @@ atomic: a step's folder has its final name only when whole.
 import contextlib
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,28 @@ def _read_item(path: Path, item: str, structs: Any) -> Any:
                 ),
             )
     except DAMAGE as error:
+        _hide_abandoned_reads()
         raise _damaged(path, f"{item} cannot be read: {_first_line(error)}") from error
+
+
+def _hide_abandoned_reads() -> None:
+    """Keeps orbax's leftovers off stderr, where a damaged checkpoint is one line.
+
+    When one array cannot be read, orbax closes its event loop under the reads of the others. Each
+    of them prints a traceback when it is collected, at any later time.
+    """
+    if getattr(sys.unraisablehook, "hides_abandoned_reads", False):
+        return
+    shown = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        name = getattr(unraisable.object, "__qualname__", "")
+        closed = str(unraisable.exc_value) == "Event loop is closed"
+        if not closed and "_read_array_index_and_device_put" not in name:
+            shown(unraisable)
+
+    hook.hides_abandoned_reads = True
+    sys.unraisablehook = hook
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +126,25 @@ def test_torn_metadata_is_noticed(tmp_path):
             file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(InputError, match="metadata cannot be read"):
         reopen(tmp_path).restore(5, small(1).arrays)
+
+
+def test_reads_that_orbax_abandons_stay_off_stderr(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "unraisablehook", shown.append)
+
+    async def _read_array_index_and_device_put():
+        pass
+
+    leftovers = [
+        types.SimpleNamespace(object=_read_array_index_and_device_put, exc_value=Exception("torn")),
+        types.SimpleNamespace(object=None, exc_value=RuntimeError("Event loop is closed")),
+    ]
+    other = types.SimpleNamespace(object=None, exc_value=RuntimeError("a defect"))
+    for _ in range(2):  # a second damaged checkpoint
+        checkpoint._hide_abandoned_reads()
+    for unraisable in (*leftovers, other):
+        sys.unraisablehook(unraisable)
+    assert shown == [other]
 
 
 FULL_DISK = """

@@ -1,0 +1,20 @@
+"""What XLA is told about the devices."""
+
+import jax
+import jax.numpy as jnp
+
+from histo_simclr import mesh as meshes
+
+
+def test_convolutions_and_their_gradients_are_eigen_s_on_cpu():
+    def gradient(x, kernel):
+        out, backward = jax.vjp(lambda kernel: jax.lax.conv(x, kernel, (1, 1), "SAME"), kernel)
+        return backward(out)
+
+    x, kernel = jnp.ones((4, 8, 16, 16)), jnp.ones((8, 8, 3, 3))
+    options = meshes.compiler_options(meshes.make(1))
+    compiled = jax.jit(gradient, compiler_options=options).lower(x, kernel).compile().as_text()
+    assert compiled.count(" convolution(") == 2
+    assert "ynn_fusion" not in compiled
+    # What the option is for: without it XLA hands them over.
+    assert "ynn_fusion" in jax.jit(gradient).lower(x, kernel).compile().as_text()
