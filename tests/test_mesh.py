@@ -8,10 +8,14 @@ from histo_simclr import mesh as meshes
 
 def test_convolutions_and_their_gradients_are_eigen_s_on_cpu():
     def gradient(x, kernel):
-        out, backward = jax.vjp(lambda kernel: jax.lax.conv(x, kernel, (1, 1), "SAME"), kernel)
+        def convolve(kernel):
+            layout = ("NHWC", "HWIO", "NHWC")
+            return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+
+        out, backward = jax.vjp(convolve, kernel)
         return backward(out)
 
-    x, kernel = jnp.ones((4, 8, 16, 16)), jnp.ones((8, 8, 3, 3))
+    x, kernel = jnp.ones((4, 16, 16, 8)), jnp.ones((3, 3, 8, 8))
     options = meshes.compiler_options(meshes.make(1))
     compiled = jax.jit(gradient, compiler_options=options).lower(x, kernel).compile().as_text()
     assert compiled.count(" convolution(") == 2
