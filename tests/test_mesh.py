@@ -15,7 +15,7 @@ def test_convolutions_and_their_gradients_are_eigen_s_on_cpu():
         out, backward = jax.vjp(convolve, kernel)
         return backward(out)
 
-    x, kernel = jnp.ones((4, 16, 16, 8)), jnp.ones((3, 3, 8, 8))
+    x, kernel = jnp.ones((8, 32, 32, 64)), jnp.ones((3, 3, 64, 64))
     options = meshes.compiler_options(meshes.make(1))
     compiled = jax.jit(gradient, compiler_options=options).lower(x, kernel).compile().as_text()
     assert compiled.count(" convolution(") == 2
