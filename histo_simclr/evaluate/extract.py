@@ -77,17 +77,13 @@ def color_histogram(rows: records.Rows, *, bins: int, batch_size: int) -> np.nda
     sequence, _ = order.sequential(len(rows), batch_size)
     channel = np.arange(3) * bins
     found = []
-    for patches in reader.read(rows, sequence.__getitem__, start=0, stop=len(sequence), **_STRICT):
+    for patches in reader.read(rows, sequence.__getitem__, start=0, stop=len(sequence)):
         count, pixels = len(patches), patches[0, ..., 0].size
         places = patches // np.uint8(256 // bins) + channel
         places += np.arange(count)[:, None, None, None] * (3 * bins)
         counts = np.bincount(places.ravel(), minlength=count * 3 * bins)
         found.append(counts.reshape(count, 3 * bins) / pixels)
     return np.concatenate(found)[: len(rows)].astype(np.float32)
-
-
-# Training replaces a corrupt record by another; here that one would carry the wrong label.
-_STRICT = {"max_corrupt": 0.0}
 
 
 def _batches(rows: records.Rows, batch_size: int) -> Iterator[np.ndarray]:
@@ -97,7 +93,7 @@ def _batches(rows: records.Rows, batch_size: int) -> Iterator[np.ndarray]:
     def my_rows(number: int) -> np.ndarray:
         return order.host_slice(sequence[number], jax.process_index(), jax.process_count())
 
-    return reader.read(rows, my_rows, start=0, stop=len(sequence), **_STRICT)
+    return reader.read(rows, my_rows, start=0, stop=len(sequence))
 
 
 class _Structure:

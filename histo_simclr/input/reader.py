@@ -49,14 +49,14 @@ def read(
     *,
     start: int,
     stop: int,
-    max_corrupt: float = 0.001,
+    max_corrupt: float = 0.0,
     watch: Watch | None = None,
 ) -> Iterator[np.ndarray]:
     """Decoded batches `start` to `stop - 1`, in order, read ahead in the background.
 
     A record whose checksum fails is replaced by the next sound row, counted and logged once; what
-    replaces it depends on the row alone, so that every run sees the same pixels. Evaluation, where
-    rows carry labels, should allow none: `max_corrupt=0`.
+    replaces it depends on the row alone, so that every run sees the same pixels. By
+    default none may be corrupt: where rows carry labels, a substitute would have the wrong one.
 
     Args:
       rows: where the records lie.
