@@ -39,13 +39,13 @@ def sample(config: ml_collections.ConfigDict) -> None:
 
 
 def overnight(config: ml_collections.ConfigDict) -> None:
-    """About 44,000 patch passes over the embedded mix: the most that two cores do in an hour."""
+    """About 101,000 patch passes over the embedded mix: an hour on two cores."""
     _embedded(config)
     config.note = (
         "As much as two cores do in an hour: the objective is learned, the features are not yet "
         "shown to be better than random ones (docs/benchmarks.md). Those need a GPU and real data."
     )
-    config.epochs = 14.0
+    config.epochs = 32.0
     config.warmup_epochs = 1.0
     config.run.log_every = 25
 
