@@ -27,13 +27,13 @@ def get_config(preset: str = "sample") -> ml_collections.ConfigDict:
 
 
 def sample(config: ml_collections.ConfigDict) -> None:
-    """About 3,900 patch passes over the embedded mix."""
+    """About 7,800 patch passes over the embedded mix."""
     _embedded(config)
     config.note = (
         "A demonstration: enough steps to leave chance level, far from enough for good features. "
         "The same program with :tenpercent is the paper's run."
     )
-    config.epochs = 1.25
+    config.epochs = 2.5
     config.warmup_epochs = 0.5
     config.run.log_every = 10
 
