@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     """Runs one case; prints what was found, and with --json once more as the last line."""
     from histo_simclr.pretrain import train
 
-    config = configs.load(args.config)
+    config = configs.load(args.config, program="pretrain")
     config.precision = train.compute_dtype(config.precision).name
     config.model.arch = args.arch or config.model.arch
     config.views.px = config.views.px if args.px is None else args.px

@@ -1,8 +1,8 @@
 """Orbax checkpoints: parameters, batch statistics, optimizer and metadata as separate items.
 
 Orbax restores flipped bytes without an error, so the metadata item holds a CRC32C, shape and dtype
-of every leaf, and one of itself; they are compared before anything restored is used. Writing is asynchronous and
-atomic: a step's folder has its final name only when whole.
+of every leaf, and one of itself; they are compared before anything restored is used. Writing is
+asynchronous and atomic: a step's folder has its final name only when whole.
 """
 
 import contextlib

@@ -78,9 +78,7 @@ def _write_views(args: argparse.Namespace) -> None:
     from histo_simclr import config, records
     from histo_simclr.pretrain import preview
 
-    recipe = config.load(args.config)
-    if recipe.program != "pretrain":
-        raise InputError("makes no views", where=args.config, way_out="give configs/*_mix.py")
+    recipe = config.load(args.config, program="pretrain")
     rows, _ = records.load_mix(args.mix)
     if args.patches > len(rows):
         raise InputError(
@@ -89,7 +87,13 @@ def _write_views(args: argparse.Namespace) -> None:
             way_out="ask for fewer",
         )
     preview.write_views(
-        rows, recipe.views, args.out, patches=args.patches, pairs=args.pairs, seed=args.seed
+        rows,
+        recipe.views,
+        args.out,
+        patches=args.patches,
+        pairs=args.pairs,
+        seed=args.seed,
+        max_corrupt=recipe.data.max_corrupt,
     )
     print(f"wrote {args.out}: {args.patches} patches, {args.pairs} pairs of views of each")
 
