@@ -44,6 +44,13 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
+def _datasets(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.prepare import datasets
+
+    datasets.add_arguments(sub)
+    sub.set_defaults(run=datasets.run)
+
+
 def _prepare(sub: argparse.ArgumentParser) -> None:
     from histo_simclr.prepare import write
 
@@ -106,6 +113,7 @@ def _bench(sub: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = {
+    "datasets": (_datasets, "the registry of cohorts: list, show, check a data directory"),
     "prepare": (_prepare, "patch images or a TFDS set → a record set"),
     "mix": (_mix, "record sets → a mix: which patches to pretrain on"),
     "views": (_views, "a picture of patches beside their views"),
