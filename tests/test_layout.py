@@ -42,7 +42,7 @@ RULES = {
     "evaluate.extract": "views.compose model input mesh checkpoint records jax flax",
     "evaluate.heads": "jax optax",
     # A TFDS name becomes a record set first, as by hand.
-    "evaluate.labelled": f"{SERVICES} evaluate.metrics evaluate.splits prepare.write",
+    "evaluate.labelled": f"{SERVICES} evaluate.metrics evaluate.splits prepare.write jax",
     "evaluate.splits": "",
     "evaluate.metrics": "",
     "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
