@@ -78,8 +78,7 @@ def parse(arguments: list[str]) -> list[str]:
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    # Orbax tells its inner life at INFO, and at ERROR, with a traceback, what it raises as well.
-    absl.logging.set_verbosity(absl.logging.FATAL)
+    absl.logging.set_verbosity(absl.logging.WARNING)  # Orbax tells its inner life at INFO
     try:
         app.run(main, flags_parser=parse)
     except InputError as error:

@@ -8,6 +8,7 @@ asynchronous and atomic: a step's folder has its final name only when whole.
 import contextlib
 import errno
 import json
+import logging
 import os
 import re
 import shutil
@@ -204,8 +205,9 @@ def _read_item(path: Path, item: str, structs: Any) -> Any:
 def _silence_abandoned_io() -> None:
     """Keeps orbax's leftovers off stderr, where damage and a full disk are one line.
 
-    When one array cannot be read or written, orbax closes its event loop under the others. Each of
-    them prints a traceback when it is collected, at any later time.
+    When one array cannot be read or written, orbax logs the error, with tracebacks, before it
+    raises it, and closes its event loop under the other arrays. Each of them prints a traceback
+    when it is collected, at any later time.
     """
     if getattr(sys.unraisablehook, "silences_abandoned_io", False):
         return
@@ -217,6 +219,9 @@ def _silence_abandoned_io() -> None:
         if not orbax and str(unraisable.exc_value) != "Event loop is closed":
             shown(unraisable)
 
+    logging.getLogger("absl").addFilter(
+        lambda record: not Path(record.pathname).is_relative_to(_ORBAX)
+    )
     hook.silences_abandoned_io = True
     sys.unraisablehook = hook
 

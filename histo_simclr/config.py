@@ -47,9 +47,9 @@ def load(name: str, *, program: str | None = None) -> ml_collections.ConfigDict:
     if preset and not inspect.signature(get_config).parameters:
         raise InputError(f"no preset {preset!r}, nor any other", where=path, way_out=f"give {path}")
     config = get_config(*filter(None, [preset]))
-    if program is not None and config.get("program") != program:
+    if program is not None and config.program != program:
         raise InputError(
-            f"configures {config.get('program')}, not {program}",
+            f"configures {config.program}, not {program}",
             where=path,
             way_out="give configs/resnet18_mix.py or another of that program",
         )

@@ -160,8 +160,6 @@ FULL_DISK = """
 import resource
 import sys
 from pathlib import Path
-import absl.logging
-absl.logging.set_verbosity(absl.logging.FATAL)  # as main.py does
 sys.path[:0] = [{root!r}, {here!r}]
 from histo_simclr.errors import InputError
 from test_checkpoint import PROVENANCE, checkpoint, small
