@@ -1,7 +1,7 @@
 """ResNet-18 on a mix: the embedded sample, or the paper's scale.
 
   python main.py --config=configs/resnet18_mix.py               8 minutes on 2 cores: it runs
-  python main.py --config=configs/resnet18_mix.py:overnight     an hour on 2 cores: it learns
+  python main.py --config=configs/resnet18_mix.py:overnight     an hour on 2 cores: the curves
   python main.py --config=configs/resnet18_mix.py:tenpercent    400,000 patches, as the paper's
   python main.py --config=configs/resnet18_mix.py:full          all 4,000,000
 
@@ -40,10 +40,10 @@ def sample(config: ml_collections.ConfigDict) -> None:
 
 
 def overnight(config: ml_collections.ConfigDict) -> None:
-    """About 101,000 patch passes over the embedded mix: an hour on two cores."""
+    """About 100,000 patch passes over the embedded mix: an hour on two cores."""
     _embedded(config)
     config.note = (
-        "As much as two cores do in an hour: the objective is learned, the features are not yet "
+        "As much as two cores do in an hour: the objective is learned, the features are not "
         "shown to be better than random ones (docs/benchmarks.md). Those need a GPU and real data."
     )
     config.epochs = 32.0
