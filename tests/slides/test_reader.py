@@ -85,7 +85,7 @@ def test_the_nearest_finer_level_is_read(tmp_path, write_tiff, ome, mpp, level):
         assert set(np.unique(found)) == {50 * 2**level}
 
 
-# Odd sizes: the levels' are rounded down, as scanners do. OpenSlide then places a level by the ratio
+# Odd sizes: those of the levels are rounded down. OpenSlide then places a level by the ratio
 # of the rounded sizes, between pixels: see test_openslide_is_within_half_a_pixel.
 @pytest.mark.parametrize(
     ("ome", "size"), [(False, (400, 608)), (True, (400, 608)), (True, (403, 611))]
