@@ -50,8 +50,18 @@ class Places(NamedTuple):
     tissue: np.ndarray
 
 
+NO_PLACES = Places(
+    np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.float32)
+)
+
+
 def lay(
-    mask: np.ndarray, dimensions: tuple[int, int], resolution: Resolution, mpp: float, px: int
+    mask: np.ndarray,
+    dimensions: tuple[int, int],
+    resolution: Resolution,
+    mpp: float,
+    px: int,
+    finest: float = 0.0,
 ) -> Grid:
     """The grid of one µm/px; places that do not lie wholly in the slide are left out.
 
@@ -60,10 +70,15 @@ def lay(
       dimensions: (width, height) of level 0 in px.
       resolution: µm/px of level 0.
       mpp, px: of the patches.
+      finest: the finest µm/px that is laid on this slide. Grids whose µm/px is a whole multiple
+        of it fall into step with it, so that a coarse patch covers as few fine places as can be.
+        0: this one alone.
     """
     side = (px * mpp / resolution.x, px * mpp / resolution.y)
+    times = mpp / (finest or mpp)
+    times = round(times) if abs(times - round(times)) < 1e-6 else 1
     # Sides a hair above a whole number are that number: 224 · 0.25 / 0.25.
-    step = tuple(int(np.ceil(each - 1e-6)) for each in side)
+    step = tuple(times * int(np.ceil(each / times - 1e-6)) for each in side)
     starts = [
         np.arange(0, full - width + 1e-6, each)
         for full, width, each in zip(dimensions, side, step, strict=True)
@@ -102,6 +117,11 @@ def _interpolate(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     return values[low] * (1 - weight) + values[low + 1] * weight
 
 
+def usable(grid: Grid, least_tissue: float) -> np.ndarray:
+    """(rows, columns) bool: places with enough tissue, and with any."""
+    return grid.tissue >= max(least_tissue, 1e-6)
+
+
 def choose(
     grids: list[Grid],
     targets: list[Target],
@@ -119,7 +139,7 @@ def choose(
     hardest to place.
 
     Args:
-      grids: of `lay`, one a target that the slide reaches.
+      grids: of `lay`, one a target that the slide reaches; at least one.
       targets: of the same mpp, in the same order.
       slide: its id; with `seed` it decides the draw.
       count: patches wanted of this slide.
@@ -127,12 +147,12 @@ def choose(
       may_overlap: whether patches of one µm/px may cover those of another.
       seed: any integer.
     """
-    usable = [grid.tissue >= max(least_tissue, 1e-6) for grid in grids]
-    quotas = _quotas(grids, usable, targets, count, may_overlap)
+    places_with_tissue = [usable(grid, least_tissue) for grid in grids]
+    quotas = _quotas(grids, places_with_tissue, targets, count, may_overlap)
     chosen: list[tuple[Grid, np.ndarray, np.ndarray]] = []
     carried = 0
     for number in sorted(range(len(grids)), key=lambda each: -grids[each].mpp):
-        grid, free = grids[number], usable[number]
+        grid, free = grids[number], places_with_tissue[number]
         if not may_overlap:
             for coarser, rows, columns in chosen:
                 free &= ~_covered(grid, coarser, rows, columns)
@@ -153,7 +173,7 @@ def choose(
 
 def _quotas(
     grids: list[Grid],
-    usable: list[np.ndarray],
+    free: list[np.ndarray],
     targets: list[Target],
     count: int,
     may_overlap: bool,
@@ -163,10 +183,10 @@ def _quotas(
     shares = shares / shares.sum()
     if not may_overlap:
         areas = np.array([grid.side[0] * grid.side[1] for grid in grids])
-        tissue = max(area * each.sum() for area, each in zip(areas, usable, strict=True))
+        tissue = max(area * each.sum() for area, each in zip(areas, free, strict=True))
         count = min(count, int(tissue / (shares * areas).sum() + 1e-6))
         # However small, tissue that holds a patch gives one.
-        count = max(count, int(any(each.any() for each in usable)))
+        count = max(count, int(any(each.any() for each in free)))
     exact = np.round(shares * count, 6)
     quotas = np.floor(exact).astype(np.int64)
     largest = np.argsort(quotas - exact, kind="stable")
@@ -197,4 +217,4 @@ def _entropy(seed: int, slide: str, mpp: float) -> int:
 
 
 def _join(parts: list[np.ndarray], kind: type) -> np.ndarray:
-    return np.concatenate([np.asarray(part, kind) for part in parts] or [np.zeros(0, kind)])
+    return np.concatenate([np.asarray(part, kind) for part in parts])

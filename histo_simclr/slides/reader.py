@@ -151,12 +151,13 @@ class Slide:
         self.close()
 
 
-def open_slide(path: str | Path, mpp: float = 0.0) -> Slide:
+def open_slide(path: str | Path, mpp: float | tuple[float, float] = 0.0) -> Slide:
     """Opens a slide with whatever library opens it.
 
     Args:
       path: of the file; of one file of the slide where it has several (MRXS, DICOM).
-      mpp: µm/px of level 0 by the user, which goes before the file's; 0: the file's.
+      mpp: µm/px of level 0 by the user, or that of (x, y), which goes before the file's; 0: the
+        file's.
 
     Raises:
       SlideError: no library opens it.
@@ -165,8 +166,10 @@ def open_slide(path: str | Path, mpp: float = 0.0) -> Slide:
     """
     pyramid = open_pyramid(Path(path))
     try:
-        known = Resolution(mpp, mpp, "table") if mpp else None
-        return Slide(pyramid, known or resolution.from_properties(pyramid.properties))
+        if not mpp:
+            return Slide(pyramid, resolution.from_properties(pyramid.properties))
+        x, y = mpp if isinstance(mpp, tuple) else (mpp, mpp)
+        return Slide(pyramid, Resolution(x, y, "given"))
     except SlideError:
         pyramid.close()
         raise
