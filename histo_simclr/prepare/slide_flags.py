@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 from histo_simclr.errors import InputError
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--slides",
         action="store_true",
         help="the sources are whole slides; --mpp is then that of "
-        "the patches to read, e.g. 0.5, or 0.25,0.5,1.0 evenly, or 0.25,0.5:3,1 by shares",
+        "the patches to read, e.g. 0.5, or 0.25,0.5,1.0 evenly, or 0.25,0.5,1.0:2,1,1 by shares",
     )
     add("--patches", type=int, help="of a slide, at most")
     add("--tissue", type=float, help="least share of a patch that is tissue")
@@ -119,26 +118,28 @@ def run(args: argparse.Namespace, cohort: Cohort, cutting: Cutting, defaults: It
 
 
 def targets(text: str) -> tuple[Target, ...]:
-    """`0.25,0.5:3,1` → µm/px with shares; a share that is not given is 1.
+    """`0.25,0.5:3,1` → 0.25 and 0.5 µm/px with shares 3 and 1; even shares when none are given.
 
     Raises:
-      InputError: not of that form, absurd, or a µm/px twice.
+      InputError: not of that form, absurd, as many shares as µm/px not given, or a µm/px twice.
     """
-    found = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d*\.?\d+)(?::(\d*\.?\d+))?", part.strip())
-        mpp, share = (float(each or 1) for each in match.groups()) if match else (0.0, 0.0)
-        if not (resolution.SMALLEST <= mpp <= resolution.LARGEST and share > 0):
-            raise InputError(
-                f"{text!r}" if text else "not given",
-                where="--mpp",
-                way_out="give the µm/px of the patches, e.g. 0.5, or 0.25,0.5,1.0, or 0.25,0.5:3 "
-                f"({resolution.SMALLEST:g} to {resolution.LARGEST:g}, shares above 0)",
-            )
-        found.append(Target(mpp, share))
-    if len({each.mpp for each in found}) < len(found):
+    way_out = (
+        f"give the µm/px of the patches, {resolution.SMALLEST:g} to {resolution.LARGEST:g}, and "
+        "perhaps their shares, above 0: 0.5, or 0.25,0.5,1.0, or 0.25,0.5,1.0:2,1,1"
+    )
+    left, colon, right = text.partition(":")
+    try:
+        mpps = [float(each) for each in left.split(",")]
+        shares = [float(each) for each in right.split(",")] if colon else [1.0] * len(mpps)
+    except ValueError:
+        said = repr(text) if text else "not given"
+        raise InputError(said, where="--mpp", way_out=way_out) from None
+    is_sensible = all(resolution.SMALLEST <= each <= resolution.LARGEST for each in mpps)
+    if not (is_sensible and all(0 < each < 1e6 for each in shares) and len(shares) == len(mpps)):
+        raise InputError(repr(text), where="--mpp", way_out=way_out)
+    if len(set(mpps)) < len(mpps):
         raise InputError(f"{text!r} has one twice", where="--mpp", way_out="give each once")
-    return tuple(found)
+    return tuple(Target(*each) for each in zip(mpps, shares, strict=True))
 
 
 def _check(args: argparse.Namespace) -> None:

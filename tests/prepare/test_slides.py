@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from histo_simclr import cli, records
+from histo_simclr.prepare import slide_flags
 from histo_simclr.slides import reader
 
 # Stands before the real one on the workers' path. What it does goes by the file's name; files of
@@ -87,7 +88,7 @@ def content(folder):
 def test_records_hold_the_slides_pixels_and_say_where_they_are(prepare, slides, tmp_path):
     import tensorflow_datasets as tfds
 
-    code, out, _ = prepare("--patches", 8, "--encoding", "png", mpp="0.5,1.0:1")
+    code, out, _ = prepare("--patches", 8, "--encoding", "png", mpp="0.5,1.0:1,1")
     assert code == 0
     folder = tmp_path / "out/c/1.0.0"
     columns = records.load_record_set(folder, "train").columns
@@ -291,6 +292,8 @@ def test_slide_that_loses_its_tissue_to_the_rules_is_warned_of(prepare, tmp_path
         (["--mpp", "0"], "--mpp: '0'"),
         (["--mpp", "1e6"], "--mpp: '1e6'"),
         (["--mpp", "0.5:0"], "--mpp: '0.5:0'"),
+        (["--mpp", "0.5,1:2"], "--mpp: '0.5,1:2'"),
+        (["--mpp", "0.5,nan"], "--mpp: '0.5,nan'"),
         (["--mpp", "0.5,0.50"], "has one twice"),
         (["--tissue", "2"], "--tissue: 2.0; give 0 to 1"),
         (["--keep", "ink"], "no cause 'ink'; use border, pen, blur, speck"),
@@ -303,6 +306,18 @@ def test_flags_that_cannot_be_right_are_refused(prepare, slides, arguments, says
     code, _, err = prepare(*arguments, mpp="" if "--mpp" in arguments else "0.5")
     assert code == 2
     assert says in err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.5", [(0.5, 1)]),
+        ("0.25,0.5,1.0", [(0.25, 1), (0.5, 1), (1, 1)]),
+        ("0.25,0.5:3,1", [(0.25, 3), (0.5, 1)]),
+    ],
+)
+def test_mpp_says_resolutions_and_shares(text, expected):
+    assert list(slide_flags.targets(text)) == expected
 
 
 def test_slide_flags_without_slides_are_refused(tmp_path, capsys):
