@@ -46,10 +46,12 @@ RULES = {
     "evaluate.splits": "",
     "evaluate.metrics": "",
     "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
-    "prepare": "prepare records image_hash provenance PIL pyarrow tensorflow_datasets tensorflow",
+    "prepare": "prepare slides records image_hash provenance PIL pyarrow"
+    " tensorflow_datasets tensorflow",
     "prepare.registry": "prepare.registry_row",
     "prepare.registry_row": "",
     "prepare.acquire": "prepare.registry_row",
+    "slides": "slides PIL scipy shapely",
     "errors": "",
     "config": "ml_collections",
     "records": "pyarrow google_crc32c",
