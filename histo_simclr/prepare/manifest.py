@@ -7,7 +7,13 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from histo_simclr.records import LOCATION_FIELDS, MOMENT_FIELDS, PROVENANCE_FIELDS, SOURCE_FIELDS
+from histo_simclr.records import (
+    LOCATION_FIELDS,
+    MOMENT_FIELDS,
+    PERCEPTUAL_FIELD,
+    PROVENANCE_FIELDS,
+    SOURCE_FIELDS,
+)
 
 # Bounds memory; a constant, so that the file's bytes depend on the rows alone.
 ROW_GROUP = 16_384
@@ -25,6 +31,7 @@ SCHEMA = pyarrow.schema(
         ("label", pyarrow.string()),
         *((name, _LOCATION[name]) for name in LOCATION_FIELDS),
         *((name, pyarrow.string()) for name in SOURCE_FIELDS),
+        (PERCEPTUAL_FIELD, pyarrow.uint64()),
         *((name, pyarrow.float64()) for name in MOMENT_FIELDS),
     ]
 )

@@ -17,7 +17,7 @@ from histo_simclr.prepare.manifest import ManifestWriter
 from histo_simclr.prepare.patches import Cutting, Patch, Result
 from histo_simclr.prepare.progress import Progress
 from histo_simclr.prepare.tfrecord import Schema, ShardWriter, write_metadata
-from histo_simclr.records import MOMENT_FIELDS
+from histo_simclr.records import MOMENT_FIELDS, PERCEPTUAL_FIELD
 
 VERSION = "1.0.0"
 
@@ -129,6 +129,7 @@ class RecordSetWriter:
             | labels
             | place._asdict()
             | {"source_sha256": result.source_sha256, "pixels_sha256": patch.pixels_sha256}
+            | {PERCEPTUAL_FIELD: patch.perceptual_hash}
             | dict(zip(MOMENT_FIELDS, patch.moments, strict=True))
         )
         self._labels[item.split, item.label] += 1
