@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 
 from histo_simclr.records import (
@@ -35,6 +36,12 @@ SCHEMA = pyarrow.schema(
         *((name, pyarrow.float64()) for name in MOMENT_FIELDS),
     ]
 )
+
+
+def identity(table: pyarrow.Table) -> bytes:
+    """Lines of key, tab and pixels_sha256, one a row: what the digest of patches is taken of."""
+    lines = pyarrow.compute.binary_join_element_wise(table["key"], table["pixels_sha256"], "\t")
+    return "".join(f"{line}\n" for line in lines.to_pylist()).encode()
 
 
 class ManifestWriter:

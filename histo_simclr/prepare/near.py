@@ -81,11 +81,9 @@ def kept(near: np.ndarray, is_fixed: np.ndarray) -> np.ndarray:
     stays = is_fixed.copy()
     is_open = ~is_fixed
     while True:
-        is_open[second[stays[first]]] &= False
-        live = is_open[first] & is_open[second]
-        first_live, second_live = first[live], second[live]
+        is_open[second[stays[first]]] = False
         settled = is_open.copy()
-        settled[second_live] = False
+        settled[second[is_open[first] & is_open[second]]] = False
         if not settled.any():
             return stays
         stays |= settled
