@@ -48,6 +48,7 @@ RULES = {
     "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
     "prepare": "prepare records image_hash provenance PIL pyarrow tensorflow_datasets tensorflow",
     "prepare.registry": "",
+    "prepare.datasheet": "prepare records pictures pyarrow",
     "errors": "",
     "config": "ml_collections",
     "records": "pyarrow google_crc32c",

@@ -1,20 +1,18 @@
 """index.parquet of a mix: the chosen rows of the manifests, and what they are taken together."""
 
-import collections
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow
-import pyarrow.compute
 import pyarrow.parquet
 
 from histo_simclr import records
 from histo_simclr.prepare import candidates, terms
 from histo_simclr.prepare.candidates import Candidates
-from histo_simclr.prepare.manifest import SCHEMA, identity
+from histo_simclr.prepare.manifest import SCHEMA
+from histo_simclr.prepare.tally import Counts, Pixels
 
 _COLUMNS = ["shard", "offset", "length", "crc", *records.PROVENANCE_FIELDS, "pixels_sha256"]
 INDEX_SCHEMA = pyarrow.schema(
@@ -44,31 +42,22 @@ def write(
       b, pixels in [0, 1]) and digest (names the patches and their order, not their place).
     """
     shards: dict[str, int] = {}
-    digest, moments = hashlib.sha256(), np.zeros(len(records.MOMENT_FIELDS))
-    sets = []
+    pixels, sets = Pixels(), []
     with pyarrow.parquet.ParquetWriter(file, INDEX_SCHEMA, compression="zstd") as writer:
         for each, rows in zip(found, chosen, strict=True):
             base = Path(os.path.relpath(each.path.resolve(), out.resolve()))
-            counts = {name: collections.Counter() for name in ("organ", "stain", "mpp")}
-            names: dict[str, set[str]] = {"slide": set(), "patient": set()}
+            counts = Counts(("organ", "stain", "mpp"))
             for table in candidates.take(each.path, rows, [*_COLUMNS, *records.MOMENT_FIELDS]):
-                for name, counter in counts.items():
-                    for pair in table[name].value_counts().to_pylist():
-                        counter[pair["values"]] += pair["counts"]
-                for name, seen in names.items():
-                    seen.update(pyarrow.compute.unique(table[name]).to_pylist())
-                moments += [table[name].to_numpy().sum() for name in records.MOMENT_FIELDS]
-                digest.update(identity(table))
+                counts.add(table)
+                pixels.add(table)
                 writer.write_table(_index_table(table, base, shards))
             facts = {"path": base.as_posix()} | {name: each.info[name] for name in _FACTS}
-            facts |= {name: _sorted(counter) for name, counter in counts.items()}
-            sets.append(facts | {f"{name}s": len(seen - {""}) for name, seen in names.items()})
-    mean, square = np.split(moments / sum(len(rows) for rows in chosen), 2)
+            sets.append(facts | counts.by_value() | counts.named())
     return {
         "shards": list(shards),
         "record_sets": sets,
-        "statistics": {"mean": mean.tolist(), "std": np.sqrt(square - mean**2).tolist()},
-        "digest": digest.hexdigest(),
+        "statistics": pixels.statistics(),
+        "digest": pixels.digest(),
     }
 
 
@@ -106,7 +95,3 @@ def _index_table(table: pyarrow.Table, base: Path, shards: dict[str, int]) -> py
     position = table.column_names.index("shard")
     table = table.set_column(position, INDEX_SCHEMA.field("shard"), shard)
     return table.select(_COLUMNS).cast(INDEX_SCHEMA)
-
-
-def _sorted(counter: collections.Counter) -> dict[str, int]:
-    return {str(value): counter[value] for value in sorted(counter)}

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
-import pyarrow.compute
 import pyarrow.parquet
 
 from histo_simclr.records import (
@@ -36,12 +35,9 @@ SCHEMA = pyarrow.schema(
         *((name, pyarrow.float64()) for name in MOMENT_FIELDS),
     ]
 )
-
-
-def identity(table: pyarrow.Table) -> bytes:
-    """Lines of key, tab and pixels_sha256, one a row: what the digest of patches is taken of."""
-    lines = pyarrow.compute.binary_join_element_wise(table["key"], table["pixels_sha256"], "\t")
-    return "".join(f"{line}\n" for line in lines.to_pylist()).encode()
+# Columns of few values. A dictionary of all different ones only adds to the file.
+_FEW_VALUES = ["cohort", "slide", "patient", "x", "y", "mpp", "magnification", "stain", "organ"]
+_FEW_VALUES += ["label", "split", "shard"]
 
 
 class ManifestWriter:
@@ -84,7 +80,9 @@ class ManifestWriter:
         column = SCHEMA.get_field_index("shard")
         with (
             pyarrow.parquet.ParquetFile(self._part) as source,
-            pyarrow.parquet.ParquetWriter(target_file, SCHEMA, compression="zstd") as target,
+            pyarrow.parquet.ParquetWriter(
+                target_file, SCHEMA, compression="zstd", use_dictionary=_FEW_VALUES
+            ) as target,
         ):
             for group in range(source.num_row_groups):
                 table = source.read_row_group(group)

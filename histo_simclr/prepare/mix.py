@@ -16,6 +16,7 @@ from histo_simclr import records
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import (
     candidates,
+    datasheet,
     exclusion,
     index,
     near_report,
@@ -24,6 +25,7 @@ from histo_simclr.prepare import (
     stain_statistics,
     terms,
     whole,
+    wording,
 )
 from histo_simclr.prepare.record_set import folded
 from histo_simclr.prepare.selection import Caps, Fate
@@ -137,6 +139,7 @@ def mix(
             stains = stain_statistics.measure(found, selected.rows, stain_patches, seed)
             _write_json(folder / "stain_statistics.json", stains)
         _write_json(folder / "mix.json", info)
+        datasheet.of_mix(folder, _command(paths, info, stain_patches))
     return out
 
 
@@ -227,6 +230,15 @@ def _as_json(rules: Rules) -> dict[str, Any]:
     """The rules without a path of this machine."""
     exclude = rules.exclude and rules.exclude.name
     return rules._asdict() | {"exclude": exclude, "evaluate_on": list(rules.evaluate_on)}
+
+
+def _command(paths: list[Path], info: dict[str, Any], stain_patches: int) -> str:
+    """The command that makes the mix again, without folders of this machine."""
+    flags = {"--out": info["name"], "--size": info["size"], "--draw": info["draw"]}
+    flags |= {"--px": info["px"], "--seed": info["seed"], "--stain-patches": stain_patches}
+    rules = info["rules"] | {"near_duplicates": info["rules"]["near"], "near": None}
+    flags |= {f"--{name.replace('_', '-')}": value for name, value in rules.items()}
+    return wording.command("mix", [f"RECORDS/{path.parent.name}" for path in paths], flags)
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ def summarize(patches: Iterable[np.ndarray]) -> dict[str, Any]:
     for space, pairs in moments.items():
         values = np.array(pairs)  # (patches, mean or std, channel)
         found[space] = {
-            f"{outer}_of_{inner}s": np.round(getattr(values[:, i], outer)(0), 6).tolist()
+            f"{outer}_of_{inner}s": np.round(getattr(values[:, i], outer)(0), 5).tolist()
             for i, inner in enumerate(("mean", "std"))
             for outer in ("mean", "std")
         }
