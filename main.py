@@ -13,6 +13,7 @@ import absl.logging
 from absl import app, flags
 from ml_collections import config_flags
 
+from histo_simclr import config as configs
 from histo_simclr.errors import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:preset]")
@@ -37,14 +38,13 @@ def main(_: list[str]) -> None:
 
 
 def named_config(arguments: list[str]) -> tuple[Path, str]:
-    """File and preset of `--config=FILE[:preset]`; InputError when there is no such file."""
+    """File and preset of `--config=FILE[:preset]`; InputError when it is not given."""
     way_out = "give --config=configs/resnet18_mix.py"
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, value = argument.lstrip("-").partition("=")
-        if name == "config":
-            path, _, preset = (value if equals else following).partition(":")
-            if not Path(path).is_file():
-                raise InputError("no such configuration", where=path, way_out=way_out)
+        given = value if equals else following
+        if name == "config" and given and not given.startswith("-"):
+            path, _, preset = given.partition(":")
             return Path(path), preset
     raise InputError("no configuration", where="--config", way_out=way_out)
 
@@ -58,14 +58,13 @@ def default_workdir(arguments: list[str]) -> Path:
 def parse(arguments: list[str]) -> list[str]:
     """Parses flags; what the configuration refuses becomes one line."""
     if not {"--help", "--helpfull", "-h"} & set(arguments):
-        named_config(arguments)
+        path, preset = named_config(arguments)
+        configs.check_overrides(configs.load(f"{path}:{preset}"), arguments)
     try:
         rest = flags.FLAGS(arguments)
     except (flags.Error, KeyError, AttributeError, ValueError, TypeError, OSError) as error:
-        # A KeyError shows its message quoted, line breaks and all.
-        what = str(error).replace("\\n", ": ").replace("\\'", "").strip("\"' ")
         raise InputError(
-            " ".join(what.split()),
+            " ".join(str(error).split()),
             where="command line",
             way_out="see the configuration file for its keys and presets",
         ) from error
@@ -85,3 +84,6 @@ if __name__ == "__main__":
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)

@@ -36,6 +36,7 @@ def sample(config: ml_collections.ConfigDict) -> None:
     config.epochs = 2.5
     config.warmup_epochs = 0.5
     config.run.log_every = 10
+    config.run.checkpoint_every = 50
 
 
 def overnight(config: ml_collections.ConfigDict) -> None:

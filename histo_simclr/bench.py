@@ -34,8 +34,8 @@ CASES = {
     "step": "the whole pretraining step, or network and update on ready views",
     "cost": "FLOPs, bytes and memory of the step, by the compiler and by hand; runs nothing",
 }
-# GFLOP of one patch's convolutions at 224 px, counted layer by layer (tests/test_bench.py does):
-# 2 a multiply-add, two views, forward and backward. Grows with the area.
+# GFLOP of one patch's convolutions at 224 px, counted layer by layer (tests/test_bench.py counts
+# ResNet-18's again): 2 a multiply-add, two views, forward and backward. Grows with the area.
 HAND_GFLOP = {"resnet18": 21.3, "resnet34": 43.5, "resnet50": 48.6, "resnet101": 93.1}
 # A process that did no work to speak of for so long is at rest.
 QUIET_SECONDS, POLL_SECONDS = 0.3, 0.01
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     """Runs one case; prints what was found, and with --json once more as the last line."""
     from histo_simclr.pretrain import train
 
-    config = configs.load(args.config)
+    config = configs.load(args.config, program="pretrain")
     config.precision = train.compute_dtype(config.precision).name
     config.model.arch = args.arch or config.model.arch
     config.views.px = config.views.px if args.px is None else args.px

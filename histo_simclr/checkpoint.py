@@ -1,11 +1,15 @@
 """Orbax checkpoints: parameters, batch statistics, optimizer and metadata as separate items.
 
 Orbax restores flipped bytes without an error, so the metadata item holds a CRC32C, shape and dtype
-of every leaf; they are compared before anything restored is used. Writing is asynchronous and
-atomic: a step's folder has its final name only when whole.
+of every leaf, and one of itself; they are compared before anything restored is used. Writing is
+asynchronous and atomic: a step's folder has its final name only when whole.
 """
 
 import contextlib
+import errno
+import json
+import logging
+import os
 import re
 import shutil
 import sys
@@ -29,6 +33,9 @@ ARRAYS = ("params", "batch_stats", "optimizer")
 # What orbax and tensorstore raise for a torn, missing or unreadable file: ValueError, OSError,
 # KeyError, and for an array that does not decode a bare Exception.
 DAMAGE = Exception
+# Reasons that orbax and tensorstore give in the middle of long messages.
+_REASONS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)))
+_ORBAX = Path(ocp.__file__).parent
 
 
 class Checkpoints:
@@ -41,6 +48,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, *, keep: int, keep_every: int):
+        _silence_abandoned_io()
         self.folder = workdir.absolute() / FOLDER
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
@@ -68,6 +76,7 @@ class Checkpoints:
             "provenance": provenance.to_json(),
             "leaves": {name: _describe(tree, with_crc=True) for name, tree in items.items()},
         }
+        metadata["crc32c"] = _crc_of_json(metadata)
         saves = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         with _naming_disk_trouble(self.folder):
             self._manager.save(
@@ -189,27 +198,31 @@ def _read_item(path: Path, item: str, structs: Any) -> Any:
                 ),
             )
     except DAMAGE as error:
-        _hide_abandoned_reads()
-        raise _damaged(path, f"{item} cannot be read: {_first_line(error)}") from error
+        _silence_abandoned_io()
+        raise _damaged(path, f"{item} cannot be read: {_reason(error)}") from error
 
 
-def _hide_abandoned_reads() -> None:
-    """Keeps orbax's leftovers off stderr, where a damaged checkpoint is one line.
+def _silence_abandoned_io() -> None:
+    """Keeps orbax's leftovers off stderr, where damage and a full disk are one line.
 
-    When one array cannot be read, orbax closes its event loop under the reads of the others. Each
-    of them prints a traceback when it is collected, at any later time.
+    When one array cannot be read or written, orbax logs the error, with tracebacks, before it
+    raises it, and closes its event loop under the other arrays. Each of them prints a traceback
+    when it is collected, at any later time.
     """
-    if getattr(sys.unraisablehook, "hides_abandoned_reads", False):
+    if getattr(sys.unraisablehook, "silences_abandoned_io", False):
         return
     shown = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        name = getattr(unraisable.object, "__qualname__", "")
-        closed = str(unraisable.exc_value) == "Event loop is closed"
-        if not closed and "_read_array_index_and_device_put" not in name:
+        code = getattr(unraisable.object, "cr_code", None)
+        orbax = code is not None and Path(code.co_filename).is_relative_to(_ORBAX)
+        if not orbax and str(unraisable.exc_value) != "Event loop is closed":
             shown(unraisable)
 
-    hook.hides_abandoned_reads = True
+    logging.getLogger("absl").addFilter(
+        lambda record: not Path(record.pathname).is_relative_to(_ORBAX)
+    )
+    hook.silences_abandoned_io = True
     sys.unraisablehook = hook
 
 
@@ -217,10 +230,10 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
             metadata = checkpointer.restore(path / "metadata", args=ocp.args.JsonRestore())
-        if not {"step", "provenance", "leaves"} <= metadata.keys():
-            raise KeyError("step, provenance and leaves expected")
+        if metadata.pop("crc32c") != _crc_of_json(metadata):
+            raise ValueError("it does not have the checksum it was saved with")
     except DAMAGE as error:
-        raise _damaged(path, f"metadata cannot be read: {_first_line(error)}") from error
+        raise _damaged(path, f"metadata cannot be read: {_reason(error)}") from error
     return metadata
 
 
@@ -240,6 +253,10 @@ def _named_leaves(tree: Any) -> Iterator[tuple[str, Any]]:
 
 def _crc(leaf: jax.Array) -> int:
     return google_crc32c.value(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
+
+
+def _crc_of_json(content: dict[str, Any]) -> int:
+    return google_crc32c.value(json.dumps(content, sort_keys=True).encode())
 
 
 def _targets(tree: Any, sharding: jax.sharding.Sharding) -> Any:
@@ -276,8 +293,11 @@ def _steps(folder: Path) -> list[int]:
     return [int(entry.name) for entry in folder.glob("*") if entry.name.isdigit()]
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200]
+def _reason(error: BaseException) -> str:
+    """The operating system's reason where it is in the message, else how the message begins."""
+    text = str(error)
+    known = [reason for reason in _REASONS if reason in text]
+    return known[0] if known else text.strip().split("\n")[0][:200]
 
 
 @contextlib.contextmanager
@@ -293,7 +313,7 @@ def _naming_disk_trouble(folder: Path) -> Iterator[None]:
         steps = _steps(folder)
         stands = f"step {max(steps)} stands" if steps else "no checkpoint stands yet"
         raise InputError(
-            f"checkpoint cannot be saved: {_first_line(error)}; {stands}",
+            f"checkpoint cannot be saved: {_reason(error)}; {stands}",
             where=folder,
             way_out="make room or give a writable --workdir=DIR, then run the same command again",
         ) from error

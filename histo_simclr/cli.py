@@ -44,6 +44,13 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
+def _datasets(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.prepare import datasets
+
+    datasets.add_arguments(sub)
+    sub.set_defaults(run=datasets.run)
+
+
 def _prepare(sub: argparse.ArgumentParser) -> None:
     from histo_simclr.prepare import write
 
@@ -78,9 +85,7 @@ def _write_views(args: argparse.Namespace) -> None:
     from histo_simclr import config, records
     from histo_simclr.pretrain import preview
 
-    recipe = config.load(args.config)
-    if recipe.program != "pretrain":
-        raise InputError("makes no views", where=args.config, way_out="give configs/*_mix.py")
+    recipe = config.load(args.config, program="pretrain")
     rows, _ = records.load_mix(args.mix)
     if args.patches > len(rows):
         raise InputError(
@@ -89,7 +94,13 @@ def _write_views(args: argparse.Namespace) -> None:
             way_out="ask for fewer",
         )
     preview.write_views(
-        rows, recipe.views, args.out, patches=args.patches, pairs=args.pairs, seed=args.seed
+        rows,
+        recipe.views,
+        args.out,
+        patches=args.patches,
+        pairs=args.pairs,
+        seed=args.seed,
+        max_corrupt=recipe.data.max_corrupt,
     )
     print(f"wrote {args.out}: {args.patches} patches, {args.pairs} pairs of views of each")
 
@@ -102,6 +113,7 @@ def _bench(sub: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = {
+    "datasets": (_datasets, "the registry of cohorts: list, show, check a data directory"),
     "prepare": (_prepare, "patch images or a TFDS set → a record set"),
     "mix": (_mix, "record sets → a mix: which patches to pretrain on"),
     "views": (_views, "a picture of patches beside their views"),

@@ -1,8 +1,12 @@
 """Checks of a pretraining configuration before anything starts, and sizes that follow from it."""
 
+import difflib
 import importlib.util
+import inspect
 import json
+import re
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,25 +27,60 @@ class Plan(NamedTuple):
     patch_passes: int
 
 
-def load(name: str) -> ml_collections.ConfigDict:
+def load(name: str, *, program: str | None = None) -> ml_collections.ConfigDict:
     """The configuration that `--config=name` gives, for callers without flags.
 
     Args:
       name: path of a configuration file, with :preset or without.
+      program: what it must be for; None: anything.
 
     Raises:
-      InputError: no such file or preset.
+      InputError: no such file, no configuration in it, no such preset, or another program's.
     """
     path, _, preset = name.partition(":")
+    way_out = "give configs/NAME.py or configs/NAME.py:preset"
     if not Path(path).is_file():
-        raise InputError("no such configuration", where=path, way_out="give configs/NAME.py")
+        raise InputError("no such configuration", where=path, way_out=way_out)
+    get_config = _get_config_of(path)
+    if get_config is None:
+        raise InputError("is no configuration file", where=path, way_out=way_out)
+    if preset and not inspect.signature(get_config).parameters:
+        raise InputError(f"no preset {preset!r}, nor any other", where=path, way_out=f"give {path}")
+    config = get_config(*filter(None, [preset]))
+    if program is not None and config.program != program:
+        raise InputError(
+            f"configures {config.program}, not {program}",
+            where=path,
+            way_out="give configs/resnet18_mix.py or another of that program",
+        )
+    return config
+
+
+def _get_config_of(path: str) -> Callable[..., ml_collections.ConfigDict] | None:
     root = str(Path(path).absolute().parent.parent)
     if root not in sys.path:
         sys.path.insert(0, root)  # configurations import each other as `configs.NAME`
     spec = importlib.util.spec_from_file_location(f"configs.{Path(path).stem}", path)
+    if spec is None:  # not .py
+        return None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config(*filter(None, [preset]))
+    return getattr(module, "get_config", None)
+
+
+def check_overrides(config: ml_collections.ConfigDict, arguments: Iterable[str]) -> None:
+    """InputError for a `--config.KEY=…` whose key the configuration lacks; suggests the nearest."""
+    known = [key for key, _ in _flatten(config.to_dict())]
+    for argument in arguments:
+        match = re.match(r"--?config\.([^=\[]+)", argument)
+        if match is None or match[1] in known:
+            continue
+        near = difflib.get_close_matches(match[1], known, 1, cutoff=0.4)
+        raise InputError(
+            "no such key",
+            where=f"--config.{match[1]}",
+            way_out=f"use --config.{near[0]}" if near else "see the configuration for its keys",
+        )
 
 
 def plan(config: ml_collections.ConfigDict, patches: int) -> Plan:
@@ -74,12 +113,18 @@ def check(config: ml_collections.ConfigDict, *, devices: int, mix_px: int) -> No
     Raises:
       InputError: names the key and the way out.
     """
-    if config.batch_size < 2 or config.batch_size % devices:
+    if config.batch_size < 2:
+        raise InputError(
+            f"batch of {config.batch_size} has nothing to contrast",
+            where="config.batch_size",
+            way_out=f"set --config.batch_size={max(2, devices)} or more",
+        )
+    if config.batch_size % devices:
         below = max(devices, config.batch_size // devices * devices)
         raise InputError(
             f"batch of {config.batch_size} cannot be split over {devices} devices",
             where="config.batch_size",
-            way_out=f"set --config.batch_size={below if below > 1 else 2 * devices}",
+            way_out=f"set --config.batch_size={below}",
         )
     if mix_px != config.data.px:
         raise InputError(
@@ -129,7 +174,10 @@ def _check_ranges(flat: dict[str, Any]) -> None:
         )
         for key, top in pairs.items()
     ]
-    rules += [("seed", flat["seed"] >= 0, "must be 0 or more")]
+    rules += [
+        (key, flat[key] >= 0, "must be 0 or more")
+        for key in ("seed", "warmup_epochs", "run.keep_every")
+    ]
     rules += [("data.max_corrupt", 0 <= flat["data.max_corrupt"] < 1, "must be from 0 to below 1")]
     rules += [("views.mean", len(flat["views.mean"]) == 3, "must be three numbers")]
     std = flat["views.std"]

@@ -64,7 +64,6 @@ def compiler_options(mesh: Mesh) -> dict[str, str]:
     """What `jax.jit` is to tell XLA about the mesh's devices, for programs with convolutions."""
     if mesh.devices.flat[0].platform != "cpu":
         return {}
-    # YNNPACK for reductions only. By default it takes convolutions too, and gradients of kernels
-    # then run at 4 to 36 GFLOP/s a core instead of Eigen's 60 to 80: the step takes 1.4 times as
-    # long at 224 px, 1.8 times at 80 px (docs/benchmarks.md).
+    # YNNPACK for reductions only. By default it takes convolutions too, and its gradients of
+    # kernels are slow: the step takes up to twice as long (docs/benchmarks.md).
     return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}

@@ -97,7 +97,7 @@ def load_record_set(path: str | Path, split: str) -> RecordSet:
       InputError: no record set there, torn manifest, or no such split.
     """
     path = resolve_record_set(path)
-    info = read_json(path / "record_set.json")
+    info = read_json(path / "record_set.json", "px", "class_names")
     columns = read_parquet(path / "manifest.parquet")
     splits = sorted(set(columns["split"]))
     if split not in splits:
@@ -132,7 +132,7 @@ def load_mix(path: str | Path) -> tuple[Rows, dict[str, Any]]:
             where=path,
             way_out="give a folder that `histo-simclr mix` wrote (it holds mix.json)",
         )
-    info = read_json(path / "mix.json")
+    info = read_json(path / "mix.json", "shards", "px", "digest", "cohorts")
     columns = read_parquet(path / "index.parquet", ["shard", "offset", "length", "crc"])
     shards = tuple(str((path / name).resolve()) for name in info["shards"])
     missing = [name for name in shards if not Path(name).is_file()]
@@ -162,14 +162,17 @@ def masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Content of a JSON file; InputError when absent or torn."""
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Content of a JSON file; InputError when absent, torn or without one of the keys."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(
             f"cannot be read ({error})", where=path, way_out="make the folder again"
         ) from error
+    if missing := [key for key in keys if key not in content]:
+        raise InputError(f"lacks {', '.join(missing)}", where=path, way_out="make the folder again")
+    return content
 
 
 def read_parquet(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from histo_simclr.errors import InputError
 CONFIG, LOCK, FINISHED = "config.json", "lock", "finished.json"
 # What a run has to show: until there is some of it, the folder belongs to no configuration, so that
 # a first start with a mistake in it does not stand in the way of the second.
-YIELD = ("checkpoints/*", "results.json")
+YIELD = ("metrics.jsonl", "checkpoints/*", "results.json")
 
 
 @contextlib.contextmanager
@@ -72,7 +72,7 @@ def write_json(path: Path, content: Any) -> None:
 def finished(path: Path) -> dict[str, Any] | None:
     """What `finish` left, or None for a run that still has work to do."""
     file = path / FINISHED
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return _read_json(file) if file.is_file() else None
 
 
 def finish(path: Path, summary: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ def _check_identity(path: Path, identity: dict[str, Any]) -> None:
     if not file.is_file() or not any(any(path.glob(pattern)) for pattern in YIELD):
         write_json(file, identity)
         return
-    stored = json.loads(file.read_text(encoding="utf-8"))
+    stored = _read_json(file)
     if keys := differing_keys(stored, json.loads(json.dumps(identity))):
         shown = "; ".join(f"{key} was {old!r}, is {new!r}" for key, old, new in keys[:5])
         more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
@@ -107,3 +107,14 @@ def _check_identity(path: Path, identity: dict[str, Any]) -> None:
             where=path,
             way_out="give another with --workdir=DIR, or remove this one",
         )
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot be read ({error})",
+            where=file,
+            way_out="restore it, or give another folder with --workdir=DIR",
+        ) from error

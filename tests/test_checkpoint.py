@@ -128,20 +128,29 @@ def test_torn_metadata_is_noticed(tmp_path):
         reopen(tmp_path).restore(5, small(1).arrays)
 
 
-def test_reads_that_orbax_abandons_stay_off_stderr(monkeypatch):
+@pytest.mark.parametrize("place", [b'"mean": [0.5', b'"shape"', b'"crc32c"', b'"digest": "d'])
+def test_a_changed_byte_in_the_metadata_is_noticed(tmp_path, place):
+    save(tmp_path, small(1).arrays, 5)
+    file = tmp_path / "checkpoints/5/metadata/metadata"
+    content = bytearray(file.read_bytes())
+    content[content.index(place) + len(place) - 1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="metadata cannot be read.*start anew"):
+        reopen(tmp_path).restore(5, small(1).arrays)
+
+
+def test_what_orbax_abandons_stays_off_stderr(monkeypatch):
     shown = []
     monkeypatch.setattr(sys, "unraisablehook", shown.append)
-
-    async def _read_array_index_and_device_put():
-        pass
-
+    abandoned = checkpoint.ocp.Checkpointer(checkpoint.ocp.JsonCheckpointHandler())
+    code = types.SimpleNamespace(co_filename=type(abandoned).restore.__code__.co_filename)
     leftovers = [
-        types.SimpleNamespace(object=_read_array_index_and_device_put, exc_value=Exception("torn")),
+        types.SimpleNamespace(object=types.SimpleNamespace(cr_code=code), exc_value=Exception()),
         types.SimpleNamespace(object=None, exc_value=RuntimeError("Event loop is closed")),
     ]
     other = types.SimpleNamespace(object=None, exc_value=RuntimeError("a defect"))
-    for _ in range(2):  # a second damaged checkpoint
-        checkpoint._hide_abandoned_reads()
+    for _ in range(2):  # a second checkpoint
+        checkpoint._silence_abandoned_io()
     for unraisable in (*leftovers, other):
         sys.unraisablehook(unraisable)
     assert shown == [other]
@@ -180,8 +189,8 @@ def test_a_full_disk_is_one_line_and_the_previous_checkpoint_survives(tmp_path, 
         text=True,
         timeout=300,
     )
-    assert "checkpoint cannot be saved" in done.stdout, done.stderr
-    assert "step 1 stands" in done.stdout
+    assert "checkpoint cannot be saved: File too large; step 1 stands" in done.stdout, done.stderr
+    assert "Traceback" not in done.stderr
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["1"]
     restored, _ = reopen(tmp_path).restore(1, small(1).arrays)
     assert equal(restored, small(1).arrays)

@@ -3,7 +3,10 @@
 import pytest
 
 from histo_simclr import config as configs
+from histo_simclr import optimizer
 from histo_simclr.errors import InputError
+from histo_simclr.model import resnet
+from histo_simclr.pretrain import train
 
 MIX = "configs/resnet18_mix.py"
 # What a preset may set: scale and places. Everything else is the method.
@@ -46,10 +49,42 @@ def test_other_architectures_differ_from_resnet18_in_nothing_else(arch):
     assert configs.differing_keys(base, other) == [("model.arch", "resnet18", arch)]
 
 
-def test_an_unknown_key_is_refused_with_the_nearest_name():
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [
+        ("batch_sise", "batch_size"),
+        ("views.gray_prob", "views.gray_probability"),
+        ("model.archi", "model.arch"),
+        ("zzz", "see the configuration"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_name(given, nearest):
     config = configs.load(MIX)
-    with pytest.raises(AttributeError, match="batch_size"):
-        config.batch_sise = 3
+    with pytest.raises(InputError, match=f"config.{given}: no such key; .*{nearest}"):
+        configs.check_overrides(config, ["main.py", f"--config.{given}=3"])
+
+
+def test_keys_that_there_are_may_be_set_whole_or_by_item():
+    arguments = ["main.py", f"--config={MIX}", "--config.batch_size=8", "-config.views.mean[0]=0.4"]
+    configs.check_overrides(configs.load(MIX), [*arguments, "--workdir=config.zzz"])
+    checkpoint = ["--config.checkpoint=runs/x"]  # a placeholder: set by the user alone
+    configs.check_overrides(configs.load("configs/linear_eval.py"), checkpoint)
+
+
+def test_choices_are_those_that_there_are():
+    flat = dict(configs._flatten(configs.load(MIX).to_dict()))
+    for key, known in {
+        "objective.name": tuple(train.OBJECTIVES),
+        "model.arch": resnet.ARCHS,
+        "optimizer.name": ("lars", "sgd", "adamw"),
+        "optimizer.scaling": ("sqrt", "linear", "none"),
+    }.items():
+        with pytest.raises(InputError, match=f"not one of {', '.join(known)}"):
+            configs._check_choices(flat | {key: "?"})
+    for name in ("lars", "sgd", "adamw"):
+        optimizer.make(name, rate=0.1, weight_decay=0.0, momentum=0.9)
+    for scaling in ("sqrt", "linear", "none"):
+        optimizer.scaled_rate(0.1, 8, scaling)
 
 
 def test_an_unknown_preset_names_those_there_are():
@@ -71,6 +106,9 @@ def test_an_unknown_preset_names_those_there_are():
         ("model.arch", "resnet19", "'resnet19' is not one of resnet18, resnet34"),
         ("views.std", (0.5, 0.5, 0.0), "must be three numbers above 0"),
         ("seed", -1, "must be 0 or more"),
+        ("warmup_epochs", -1.0, "warmup_epochs: must be 0 or more"),
+        ("run.keep_every", -5, r"run\.keep_every: must be 0 or more"),
+        ("batch_size", 1, "batch of 1 has nothing to contrast.*batch_size=8 or more"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_with_the_way_out(key, value, message):

@@ -97,3 +97,26 @@ def test_finished_is_none_until_finish(tmp_path):
     assert workdir.finished(tmp_path) is None
     workdir.finish(tmp_path, {"step": 4})
     assert workdir.finished(tmp_path) == {"step": 4}
+
+
+def test_a_run_that_has_logged_owns_its_workdir(tmp_path):
+    with workdir.claim(tmp_path, IDENTITY):
+        (tmp_path / "metrics.jsonl").write_text('{"step": 10}\n')
+    with (
+        pytest.raises(InputError, match="batch_size was 8, is 16"),
+        workdir.claim(tmp_path, IDENTITY | {"batch_size": 16}),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("file", ["config.json", "finished.json"])
+def test_a_torn_file_is_named(tmp_path, file):
+    with workdir.claim(tmp_path, IDENTITY):
+        (tmp_path / "results.json").write_text("{}")
+        workdir.finish(tmp_path, {"step": 1})
+    (tmp_path / file).write_text('{"batch')
+    with (
+        pytest.raises(InputError, match=f"{file}: cannot be read.*--workdir"),
+        workdir.claim(tmp_path, IDENTITY),
+    ):
+        workdir.finished(tmp_path)

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from histo_simclr import records
 from histo_simclr.errors import InputError
@@ -102,7 +104,7 @@ def prepare_tfds(name: str, *, px: int, out: Path) -> Path:
     Args:
       name: tfds:NAME[/CONFIG][:VERSION].
       px: side of the stored patches.
-      out: folder of record sets.
+      out: folder of record sets, seen by all processes; the first of them writes.
 
     Returns:
       The record set.
@@ -113,10 +115,11 @@ def prepare_tfds(name: str, *, px: int, out: Path) -> Path:
     from histo_simclr.prepare import write
 
     cohort = name.removeprefix("tfds:").split(":")[0].replace("/", "_")
-    if not any(out.glob("*/*/manifest.parquet")):
+    if jax.process_index() == 0 and not any(out.glob("*/*/manifest.parquet")):
         parser = argparse.ArgumentParser()
         write.add_arguments(parser)
         write.run(parser.parse_args([name, "--name", cohort, "--out", str(out), "--px", str(px)]))
+    multihost_utils.sync_global_devices("labelled set prepared")
     return records.resolve_record_set(out)
 
 

@@ -29,7 +29,7 @@ from histo_simclr.records import Rows
 
 PRETRAINED, RANDOM, HISTOGRAM = "pretrained", "random init", "color histogram"
 HISTOGRAM_BINS = 32  # a channel
-CHECKED = ("floors", "strengths", "validation_fraction", "resamples")
+CHECKED = ("floors", "strengths", "validation_fraction", "resamples", "batch_size", "seed")
 
 
 def run(config: ml_collections.ConfigDict, place: Path) -> None:
@@ -131,6 +131,8 @@ def evaluate(
         strengths=strengths,
         validation_fraction=validation_fraction,
         resamples=resamples,
+        batch_size=batch_size,
+        seed=seed,
     )
     parts = labelled.open_splits(record_set, train_split, test_split)
     writes = out is not None and jax.process_index() == 0
@@ -235,13 +237,23 @@ def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """InputError when a setting of `evaluate` cannot be used; for checks before long work."""
-    _check(**{key: settings[key] for key in CHECKED})
+def check_settings(settings: Mapping[str, Any], *, where: str = "config") -> None:
+    """InputError when a setting of `evaluate` cannot be used; for checks before long work.
+
+    `where` names the part of the configuration that the settings are.
+    """
+    _check(where=where, **{key: settings[key] for key in CHECKED})
 
 
 def _check(
-    *, floors: Sequence[str], strengths: Sequence[float], validation_fraction: float, resamples: int
+    *,
+    floors: Sequence[str],
+    strengths: Sequence[float],
+    validation_fraction: float,
+    resamples: int,
+    batch_size: int,
+    seed: int,
+    where: str = "config",
 ) -> None:
     unknown = sorted(set(floors) - {RANDOM, HISTOGRAM})
     for key, value, wrong, way_out in (
@@ -254,9 +266,11 @@ def _check(
             "give a share between 0 and 1",
         ),
         ("resamples", resamples, resamples < 1, "give 1 or more"),
+        ("batch_size", batch_size, batch_size < 1, "give 1 or more"),
+        ("seed", seed, seed < 0, "give 0 or more"),
     ):
         if wrong:
-            raise InputError(f"cannot be {value}", where=f"config.{key}", way_out=way_out)
+            raise InputError(f"cannot be {value}", where=f"{where}.{key}", way_out=way_out)
 
 
 def _digest(provenance: Provenance) -> str:

@@ -105,7 +105,8 @@ def mix(
     whole.refuse_existing(out, "the mix")
     exponent = _exponent(draw)
     paths = [records.resolve_record_set(path) for path in record_sets]
-    infos = [records.read_json(path / "record_set.json") for path in paths]
+    keys = ("px", "cohort", "counts", "license", "commercial_use", "citation", "url")
+    infos = [records.read_json(path / "record_set.json", *keys) for path in paths]
     _check_sets(paths, infos, px)
     known = relatives.known()
     infos = [each | terms.settle(each, known.cohorts.get(folded(each["cohort"]))) for each in infos]

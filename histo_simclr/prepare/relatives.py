@@ -30,7 +30,7 @@ def known() -> Known:
         log.warning("no %s: overlaps between cohorts are not checked", registry.REGISTRY.name)
         return Known({}, frozenset())
     cohorts = registry.load()
-    pairs = ((each.name, other) for each in cohorts for other in getattr(each, "overlaps", ()))
+    pairs = ((each.name, other) for each in cohorts for other in each.overlaps)
     return Known({folded(each.name): each for each in cohorts}, overlaps(pairs))
 
 

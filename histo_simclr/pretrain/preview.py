@@ -22,6 +22,7 @@ def write_views(
     patches: int,
     pairs: int,
     seed: int,
+    max_corrupt: float,
 ) -> None:
     """Writes a PNG with one row a patch: the patch, then its views as the train step makes them.
 
@@ -32,12 +33,13 @@ def write_views(
       patches: rows of the picture.
       pairs: pairs of views in a row.
       seed: chooses patches and views.
+      max_corrupt: share of all rows that may be corrupt, as in `reader.read`.
 
     Raises:
       InputError: fewer patches than asked for, damaged records, or `path` cannot be written.
     """
     drawn = order.batch_rows(0, seed=seed, n=len(rows), batch_size=patches)
-    batch = next(reader.read(rows, lambda _: drawn, start=0, stop=1))
+    batch = next(reader.read(rows, lambda _: drawn, start=0, stop=1, max_corrupt=max_corrupt))
     mean, std = (np.asarray(views[name], np.float32) for name in ("mean", "std"))
 
     @jax.jit
@@ -54,5 +56,5 @@ def write_views(
         pictures.views_grid(batch, shown, path)
     except OSError as error:
         raise InputError(
-            f"cannot be written ({error.strerror})", where=path, way_out="give another --out"
+            f"cannot be written ({error.strerror})", where=path, way_out="choose another place"
         ) from error

@@ -62,13 +62,15 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
     with workdir.claim(place, identity, writer=first), workdir.naming_disk_trouble(place):
         if done := workdir.finished(place):
             report.say(
-                f"{place}: finished at step {done['step']}, nothing to do; results in {place}"
+                f"{place}: finished at step {done['step']}, nothing to do; to evaluate it on other "
+                f"sets: --config=configs/linear_eval.py --config.checkpoint={place}"
             )
             return
         report.say(report.header(config, mix, plan, mesh))
         if first:
             sheet = place / "pictures" / "views.png"
-            preview.write_views(rows, config.views, sheet, patches=6, pairs=3, seed=config.seed)
+            drawn = {"seed": config.seed, "max_corrupt": config.data.max_corrupt}
+            preview.write_views(rows, config.views, sheet, patches=6, pairs=3, **drawn)
         program = build(config, mesh, plan)
         if train(program, rows, config, plan, mesh, origin(config, mix), place):
             report.draw_curves(place, config.batch_size)
@@ -80,7 +82,7 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
 
 def check_evaluation(evaluation: ml_collections.ConfigDict) -> None:
     """Refuses before the training what the evaluation after it would refuse."""
-    linear_eval.check_settings(evaluation)
+    linear_eval.check_settings(evaluation, where="config.evaluation")
     for labelled_set in evaluation.records:
         labelled.open_splits(labelled_set, evaluation.train_split, evaluation.test_split)
 

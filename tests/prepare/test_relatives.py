@@ -49,6 +49,7 @@ def test_registry_is_found_by_any_spelling():
     known = relatives.known()
     assert known.cohorts["nct_crc_he_100k"].name == "NCT-CRC-HE-100K"
     assert len(known.cohorts) == len(registry.load())
+    assert frozenset(("pcam", "camelyon16")) in known.overlaps
 
 
 def test_without_the_registry_mixing_goes_on_with_a_warning(monkeypatch, tmp_path, caplog):

@@ -1,12 +1,16 @@
 """The main command end to end: it learns, leaves what it promises, and refuses clearly."""
 
 import json
+import re
+import shutil
 
 import pytest
 from matplotlib import image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from histo_simclr import checkpoint
+from histo_simclr import checkpoint, records
 from histo_simclr import workdir as workdir_of_run
+from histo_simclr.input import order
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +22,11 @@ def test_a_loss_that_is_not_finite_names_step_and_last_good_checkpoint(
     done = program.run(*pretrain_arguments(tmp_path, steps=6, extra=extra))
     assert done.returncode != 0
     assert "loss is nan at step" in done.stderr
-    assert "last good checkpoint: step 2" in done.stderr or "checkpoint: none" in done.stderr
+    # Checkpoints are due every 2 steps, and only what was finite was saved.
+    step = int(re.search(r"loss is nan at step (\d+)", done.stderr)[1])
+    saved = sorted(int(folder.name) for folder in (tmp_path / "checkpoints").iterdir())
+    assert max(saved, default=0) < step
+    assert f"last good checkpoint: {f'step {saved[-1]}' if saved else 'none'}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -26,12 +34,18 @@ def test_a_loss_that_is_not_finite_names_step_and_last_good_checkpoint(
     ("arguments", "message"),
     [
         (["--config=configs/resnet18_mix.py", "--config.batch_sise=8"], "batch_size"),
+        (["--config=configs/resnet18_mix.py", "--config.views.gray_prob=0"], "gray_probability"),
+        (["--config=configs/resnet18_mix.py", "--config.batch_size=abc"], "invalid literal"),
         (["--config=configs/resnet18_mix.py:nothing"], "sample, overnight"),
+        (["--config=configs/linear_eval.py:nothing"], "no preset 'nothing'"),
+        (["--config=README.md"], "no configuration file"),
+        (["--config", "--workdir=x"], "--config: no configuration"),
         (["--config=configs/absent.py"], "absent.py"),
         (["--config=configs/resnet18_mix.py", "--config.data.mix=absent"], "no such mix"),
         (["--config=configs/resnet18_mix.py", "--config.data.mix=docs"], "no mix in this folder"),
         (["--config=configs/resnet18_mix.py", "--config.data.px=224"], "96 px patches"),
         (["--config=configs/resnet18_mix.py", "--config.evaluation.records=docs"], "no record set"),
+        (["--config=configs/resnet18_mix.py", "--config.evaluation.seed=-1"], "evaluation.seed"),
         (["--config=configs/resnet18_mix.py", "--workdir=main.py/x"], "cannot be written"),
         ([], "--config"),
     ],
@@ -67,7 +81,10 @@ def test_the_main_command_at_reduced_size_learns_and_leaves_what_it_promises(pro
     assert "random init" in done.stdout
     results = json.loads((workdir / "evaluation/osteosarcoma/results.json").read_text())
     assert len(results["rows"]) == 3
-    for picture in ("pictures/views.png", "pictures/curves.png"):
+    events = EventAccumulator(str(workdir / "tensorboard")).Reload()
+    assert "train/loss" in events.Tags()["scalars"] + events.Tags()["tensors"]
+    confusion = "evaluation/osteosarcoma/confusion_matrix.png"
+    for picture in ("pictures/views.png", "pictures/curves.png", confusion):
         assert image.imread(workdir / picture).std() > 0.01
     assert checkpoint.load_encoder(workdir)[2].name == "30"
     assert workdir_of_run.finished(workdir)["step"] == 30
@@ -77,3 +94,20 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(program):
     done = program.run("--config=configs/resnet18_mix.py", "--config.batch_size=12", devices=8)
     assert done.returncode == 2
     assert "batch of 12 cannot be split over 8 devices" in done.stderr.splitlines()[-1]
+
+
+def test_a_corrupt_record_among_the_first_pictures_stops_nothing(
+    program, pretrain_arguments, tmp_path, request
+):
+    sample = request.config.rootpath / "data/sample"
+    shutil.copytree(sample, tmp_path / "sample")
+    mix = tmp_path / "sample/mix"
+    rows, _ = records.load_mix(mix)
+    row = order.batch_rows(0, seed=0, n=len(rows), batch_size=6)[2]  # as preview draws
+    with open(rows.shards[rows.shard[row]], "r+b") as shard:
+        shard.seek(rows.offset[row] + 100)
+        shard.write(b"torn")
+    extra = (f"--config.data.mix={mix}",)
+    done = program.run(*pretrain_arguments(tmp_path / "run", steps=2, extra=extra))
+    assert done.returncode == 0, done.stderr
+    assert "fails its checksum" in done.stderr
