@@ -48,6 +48,7 @@ RULES = {
     "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
     "prepare": "prepare slides records image_hash provenance PIL pyarrow"
     " tensorflow_datasets tensorflow",
+    "prepare.datasheet": "prepare records pictures pyarrow",
     "prepare.registry": "prepare.registry_row",
     "prepare.registry_row": "",
     "prepare.acquire": "prepare.registry_row",

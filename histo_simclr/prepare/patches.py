@@ -48,6 +48,7 @@ class Patch(NamedTuple):
       x, y: left and top edge in source pixels; -1 when the patch is the whole source.
       side: source pixels that the patch's side covers.
       pixels_sha256: image_hash.exact of the decoded pixels.
+      perceptual_hash: image_hash.perceptual of them.
       moments: mean of r, g, b and mean square of r, g, b, pixels in [0, 1].
     """
 
@@ -56,6 +57,7 @@ class Patch(NamedTuple):
     y: int
     side: int
     pixels_sha256: str
+    perceptual_hash: int
     moments: tuple[float, ...]
 
 
@@ -209,7 +211,8 @@ def encode(patch: Image.Image, cutting: Cutting, *, x: int, y: int, side: int) -
 
 
 def _describe(data: bytes, pixels: np.ndarray, x: int, y: int, side: int) -> Patch:
-    return Patch(data, x, y, side, image_hash.exact(pixels), moments(pixels))
+    hashes = image_hash.exact(pixels), image_hash.perceptual(pixels)
+    return Patch(data, x, y, side, *hashes, moments(pixels))
 
 
 def moments(pixels: np.ndarray) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from histo_simclr.prepare.manifest import ManifestWriter
 from histo_simclr.prepare.patches import Cutting, Patch, Result
 from histo_simclr.prepare.progress import Progress
 from histo_simclr.prepare.tfrecord import Schema, ShardWriter, write_metadata
-from histo_simclr.records import MOMENT_FIELDS
+from histo_simclr.records import MOMENT_FIELDS, PERCEPTUAL_FIELD
 
 VERSION = "1.0.0"
 
@@ -39,9 +39,14 @@ class Cohort(NamedTuple):
     url: str
 
 
+def folded(name: str) -> str:
+    """A name without case and punctuation: how two spellings of a cohort are compared."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
 def slug(name: str) -> str:
     """A cohort's name as TFDS takes it: lower case, digits and `_`, a letter first."""
-    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    plain = folded(name)
     if not plain:
         raise InputError(f"{name!r} is no name", where="--name", way_out="use letters or digits")
     return plain if plain[0].isalpha() else f"set_{plain}"
@@ -141,6 +146,7 @@ class RecordSetWriter:
             | labels
             | place._asdict()
             | {"source_sha256": source_sha256, "pixels_sha256": patch.pixels_sha256}
+            | {PERCEPTUAL_FIELD: patch.perceptual_hash}
             | dict(zip(MOMENT_FIELDS, patch.moments, strict=True))
         )
         self._labels[item.split, item.label] += 1

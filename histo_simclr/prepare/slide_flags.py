@@ -3,9 +3,10 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import slide_list, slide_table, slides
+from histo_simclr.prepare import slide_list, slide_table, slides, wording
 from histo_simclr.prepare.inspection import Slides
 from histo_simclr.prepare.item import Item
 from histo_simclr.prepare.patches import Cutting
@@ -110,11 +111,30 @@ def run(args: argparse.Namespace, cohort: Cohort, cutting: Cutting, defaults: It
         plan_only=args.plan_only,
         where=where,
         settings=settings,
+        made_by=_command(args, cohort, cutting, defaults, settings),
     )
     print(slide_table.say(json.loads((path / "summary.json").read_text(encoding="utf-8"))))
     print(f"wrote {path}: {', '.join(sorted(each.name for each in path.iterdir()))}")
     if args.plan_only:
         print(f"next: histo-simclr prepare … --slides --plan {path / 'plan.parquet'}")
+
+
+def _command(
+    args: argparse.Namespace,
+    cohort: Cohort,
+    cutting: Cutting,
+    defaults: Item,
+    settings: dict[str, Any],
+) -> str:
+    """The command that makes the record set again, without folders of this machine."""
+    flags = {"--slides": True, "--name": cohort.name, "--out": "RECORDS", "--px": cutting.px}
+    flags |= {f"--{name}": value for name, value in settings.items() if name != "sources"}
+    flags |= {f"--{name}": getattr(defaults, name) for name in ("organ", "stain", "split")}
+    flags |= {"--pattern": args.pattern, "--labels": Path(args.labels or "").name}
+    flags |= {"--license": cohort.license, "--commercial-use": cohort.commercial_use}
+    flags |= {"--citation": cohort.citation, "--url": cohort.url}
+    flags |= {"--encoding": cutting.encoding, "--quality": cutting.quality}
+    return wording.command("prepare", settings["sources"], flags)
 
 
 def targets(text: str) -> tuple[Target, ...]:

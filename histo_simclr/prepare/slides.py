@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import cut_slides, inspection, plan_file, slide_table, survey, whole
+from histo_simclr.prepare import (
+    cut_slides,
+    datasheet,
+    inspection,
+    plan_file,
+    slide_table,
+    survey,
+    whole,
+)
 from histo_simclr.prepare import plan as planning
 from histo_simclr.prepare.inspection import Slides
 from histo_simclr.prepare.isolated import Lost
@@ -32,6 +40,7 @@ def prepare(
     plan_only: bool,
     where: str,
     settings: dict[str, Any],
+    made_by: str,
 ) -> Path:
     """Writes `out`/<slug>/1.0.0, or `out`/<slug>/plan with plan_only, and returns its path.
 
@@ -48,6 +57,7 @@ def prepare(
       plan: a plan to follow, which then says the places and the slides' mpp; None: make one.
       plan_only: stop before pixels are read.
       where, settings: the sources, and what record_set.json says of the command.
+      made_by: the command, for the datasheet.
 
     Raises:
       InputError: bad arguments, no slide that gives a patch, or the place cannot be written.
@@ -77,6 +87,7 @@ def prepare(
                 rows = _written(slides, rows, cutting, folder, writer, counts, where)
                 _refuse_nothing(rows, where)
                 writer.finish(where, settings)
+            datasheet.of_record_set(folder, made_by)
         slide_table.write_csv(folder / "slides.csv", rows.values())
         slide_table.write_summary(folder / "summary.json", counts.summary(list(rows.values())))
         if plan is None:

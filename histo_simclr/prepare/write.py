@@ -4,10 +4,11 @@ import argparse
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 from histo_simclr.errors import InputError
+from histo_simclr.prepare import datasheet, pool, slide_flags, sources, whole, wording
 from histo_simclr.prepare import plan as planning
-from histo_simclr.prepare import pool, slide_flags, sources, whole
 from histo_simclr.prepare.item import Item
 from histo_simclr.prepare.patches import Cutting
 from histo_simclr.prepare.record_set import VERSION, Cohort, RecordSetWriter, slug
@@ -62,7 +63,21 @@ def prepare(
             results = pool.in_order(walk, cutting, workers)
             writer.write(results, where=where, max_rejected=max_rejected)
             writer.finish(where, settings)
+        datasheet.of_record_set(folder, _command(settings, cohort, cutting, defaults))
     return target
+
+
+def _command(settings: dict[str, Any], cohort: Cohort, cutting: Cutting, defaults: Item) -> str:
+    """The command that makes the record set again, without folders of this machine."""
+    known = ("mpp", "magnification", "organ", "stain", "split")
+    flags = {"--name": cohort.name, "--out": "RECORDS", "--px": cutting.px, "--cut": cutting.cut}
+    flags |= {f"--{name}": getattr(defaults, name) or None for name in known}
+    flags |= {"--pattern": settings["pattern"], "--labels": settings["labels"]}
+    flags |= {"--license": cohort.license, "--commercial-use": cohort.commercial_use}
+    flags |= {"--citation": cohort.citation, "--url": cohort.url}
+    flags |= {"--encoding": cutting.encoding, "--quality": cutting.quality}
+    flags |= {"--max-rejected": settings["max_rejected"]}
+    return wording.command("prepare", settings["sources"], flags)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
