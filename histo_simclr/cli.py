@@ -59,10 +59,10 @@ def _prepare(sub: argparse.ArgumentParser) -> None:
 
 
 def _mix(sub: argparse.ArgumentParser) -> None:
-    from histo_simclr.prepare import mix
+    from histo_simclr.prepare import mix_command
 
-    mix.add_arguments(sub)
-    sub.set_defaults(run=mix.run)
+    mix_command.add_arguments(sub)
+    sub.set_defaults(run=mix_command.run)
 
 
 def _views(sub: argparse.ArgumentParser) -> None:

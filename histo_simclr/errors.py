@@ -1,5 +1,7 @@
 """The one error that a user can mend; everything else is a defect and keeps its traceback."""
 
+import functools
+
 
 class InputError(Exception):
     """Bad input: says what is wrong, where, and the way out, in one line.
@@ -16,3 +18,8 @@ class InputError(Exception):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}; {self.way_out}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are pickled by their positional arguments alone; workers raise this one too.
+        make = functools.partial(InputError, where=self.where, way_out=self.way_out)
+        return make, (self.what,)

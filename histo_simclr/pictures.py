@@ -1,6 +1,6 @@
-"""Arrays → PNG files: confusion matrix, training curves, views. Draws only, computes nothing."""
+"""Arrays → PNG files: confusion matrix, curves, views, counts. Draws only, computes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +67,33 @@ def training_curves(
     _save(figure, path)
 
 
+def counts(panels: Mapping[str, Mapping[str, int]], path: Path) -> None:
+    """Bars, one panel beside the other, the largest on top.
+
+    Args:
+      panels: title → name → count. Beyond 30 names, the rest are summed up as one.
+      path: PNG to write.
+    """
+    shown = {title: _largest(values, 30) for title, values in panels.items()}
+    height = 0.8 + 0.16 * max(len(values) for values in shown.values())
+    # A picture of bars and few words: it travels with every record set.
+    figure = _figure(2.6 * len(shown), height, dpi=90)
+    for index, (title, values) in enumerate(shown.items()):
+        axes = figure.add_subplot(1, len(shown), index + 1)
+        axes.barh([name or "?" for name in values], list(values.values()), color="tab:purple")
+        axes.invert_yaxis()
+        axes.set_title(title, fontsize=9)
+        axes.tick_params(labelsize=7)
+    _save(figure, path)
+
+
+def _largest(values: Mapping[str, int], names: int) -> dict[str, int]:
+    ordered = sorted(values.items(), key=lambda pair: -pair[1])
+    rest = ordered[names:]
+    others = {f"{len(rest)} others": sum(count for _, count in rest)} if rest else {}
+    return dict(ordered[:names]) | others
+
+
 def views_grid(patches: np.ndarray, views: Sequence[np.ndarray], path: Path) -> None:
     """Patches beside their views, one row a patch, pixel for pixel.
 
@@ -97,11 +124,11 @@ def views_grid(patches: np.ndarray, views: Sequence[np.ndarray], path: Path) -> 
 _METADATA = {"Software": None}
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float, dpi: int = 120):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     # Agg draws without a display, and without pyplot's global state.
     FigureCanvasAgg(figure)
     return figure

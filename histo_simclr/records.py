@@ -32,6 +32,8 @@ PROVENANCE_FIELDS: dict[str, tuple[type, str]] = {
 # Manifest only: where the record lies, what it was made from, and what its pixels are.
 LOCATION_FIELDS = ("split", "shard", "offset", "length", "crc")
 SOURCE_FIELDS = ("source", "source_sha256", "pixels_sha256")
+# 64 bits, few of which differ between pictures that look alike (image_hash.perceptual).
+PERCEPTUAL_FIELD = "perceptual_hash"
 # Per channel, of pixels in [0, 1]: a mix's statistics come from these without decoding anything.
 MOMENT_FIELDS = ("mean_r", "mean_g", "mean_b", "square_r", "square_g", "square_b")
 

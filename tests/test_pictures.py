@@ -50,3 +50,17 @@ def test_views_stand_beside_their_patch_pixel_for_pixel(tmp_path):
     np.testing.assert_array_equal(sheet[16:28, :12], patches[1])
     np.testing.assert_allclose(sheet[16:24, 28:36], views[1][1] * 255, atol=0.51)
     assert (sheet[12:16] == 255).all()
+
+
+def test_bars_are_long_where_counts_are_large(tmp_path):
+    pictures.counts({"organ": {"colon": 10, "": 1}}, tmp_path / "x.png")
+    pixels = _pixels(tmp_path / "x.png").astype(int)
+    is_bar = np.abs(pixels - [148, 103, 189]).sum(-1) < 12  # matplotlib's tab:purple
+    half = len(is_bar) // 2
+    assert is_bar[:half].sum() > 5 * is_bar[half:].sum() > 0
+
+
+def test_beyond_thirty_names_the_rest_are_summed():
+    shown = pictures._largest({str(i): i for i in range(40)}, 30)
+    assert list(shown)[:2] == ["39", "38"]
+    assert shown["10 others"] == sum(range(10))

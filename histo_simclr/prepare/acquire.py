@@ -63,7 +63,7 @@ def prepare(cohort: Cohort, data: PurePath, records: PurePath) -> str:
     words = ["histo-simclr", "prepare", *(tfds or [str(data / cohort.name)])]
     words += ["--name", cohort.name, "--out", str(records)]
     if cohort.kind == "wsi":
-        words += ["--mpp", f"{SLIDE_MPP:g}"]
+        words += ["--slides", "--mpp", f"{SLIDE_MPP:g}"]
     elif _has_one_mpp(cohort):
         words += ["--mpp", f"{cohort.mpp_min:g}"]
     if cohort.kind == "patch" and len(cohort.magnification) == 1:

@@ -1,4 +1,4 @@
-"""The rows that a mix may draw, and the choice among them."""
+"""The rows that a mix may draw: read from manifests, a few bytes a row."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +10,9 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import draw
+from histo_simclr.prepare.exclusion import Exclusions
 from histo_simclr.prepare.progress import Progress
+from histo_simclr.records import PERCEPTUAL_FIELD
 
 # The only split a mix draws from: what probes are judged on must not have been trained on.
 SPLIT = "train"
@@ -26,98 +27,117 @@ class Candidates(NamedTuple):
       row: (n,) int64, number in the manifest.
       hashes: (n,) uint64, the first 64 bits of pixels_sha256. Among ten million patches two
         different ones agree in them with probability 3e-6.
-      held_out: uint64, the same of all rows of other splits.
+      perceptual: (n,) uint64, image_hash.perceptual; zeros when not asked for.
+      slide: (n,) int32, number of the slide in its cohort; -1 when unknown.
+      is_excluded: (n,) bool, named by the list of exclusions.
+      held_out: (h,) int64, the rows of other splits.
+      held_out_hashes, held_out_perceptual: (h,) uint64, the same of these.
     """
 
     path: Path
     info: dict[str, Any]
     row: np.ndarray
     hashes: np.ndarray
+    perceptual: np.ndarray
+    slide: np.ndarray
+    is_excluded: np.ndarray
     held_out: np.ndarray
+    held_out_hashes: np.ndarray
+    held_out_perceptual: np.ndarray
 
 
-def choose(
-    candidates: list[Candidates], size: int, exponent: float, seed: int
-) -> tuple[list[np.ndarray], dict[str, dict[str, Any]]]:
-    """Draws among the different patches of all record sets.
-
-    Args:
-      candidates: in the order of the cohorts; the first of equal patches stays.
-      size, exponent, seed: see `draw`.
-
-    Returns:
-      Manifest rows chosen of each record set, ascending; and by cohort: rows drawn, rows
-      available, duplicates left out, and rows left out because another split holds the same pixels.
-
-    Raises:
-      InputError: size is not from 1 to the number of different patches.
-    """
-    hashes = np.concatenate([each.hashes for each in candidates])
-    lengths = [len(each.row) for each in candidates]
-    owner = np.repeat(np.arange(len(candidates)), lengths)
-    held_out = np.isin(hashes, np.concatenate([each.held_out for each in candidates]))
-    is_free = draw.first_of_each(hashes) & ~held_out
-    names = list(dict.fromkeys(each.info["cohort"] for each in candidates))
-    cohort_of_set = np.array([names.index(each.info["cohort"]) for each in candidates])
-    cohort = cohort_of_set[owner]
-    available = np.bincount(cohort[is_free], minlength=len(names))
-    if not 0 < size <= available.sum():
-        raise InputError(
-            f"{size:,} patches wanted, {available.sum():,} different ones there",
-            where="--size",
-            way_out=f"ask for 1 to {available.sum():,}, or add record sets",
-        )
-    quota = draw.quotas(available, size, exponent)
-    is_chosen = np.zeros(len(hashes), bool)
-    cohorts = {}
-    for number, name in enumerate(names):
-        free = np.flatnonzero(is_free & (cohort == number))
-        picked = draw.choose(len(free), int(quota[number]), seed=seed, cohort=name)
-        is_chosen[free[picked]] = True
-        in_cohort = cohort == number
-        held = int((in_cohort & held_out).sum())
-        cohorts[name] = {"rows": int(quota[number]), "available": len(free)}
-        cohorts[name] |= {"duplicates": int(in_cohort.sum()) - len(free) - held, "held_out": held}
-    bounds = np.cumsum([0, *lengths])
-    chosen = [
-        each.row[is_chosen[start:end]]
-        for each, start, end in zip(candidates, bounds[:-1], bounds[1:], strict=True)
-    ]
-    return chosen, cohorts
-
-
-def read(paths: list[Path], infos: list[dict[str, Any]]) -> list[Candidates]:
+def read(
+    paths: list[Path], infos: list[dict[str, Any]], exclusions: Exclusions, *, perceptual: bool
+) -> list[Candidates]:
     """The candidates of each record set.
 
     Args:
       paths: version folders.
       infos: content of their record_set.json.
+      exclusions: marks rows; notes which of its entries were met.
+      perceptual: whether perceptual hashes are wanted.
 
     Raises:
-      InputError: a manifest cannot be read, or has no rows of split train.
+      InputError: a manifest cannot be read, has no rows of split train, or lacks the hashes.
     """
     files = [open_manifest(path / "manifest.parquet") for path in paths]
     progress = Progress("rows", sum(file.metadata.num_rows for file in files))
+    slides: dict[str, dict[str, int]] = {info["cohort"]: {} for info in infos}
     candidates, done = [], 0
     for path, info, file in zip(paths, infos, files, strict=True):
-        hashes, drawn = [], []
-        for table in groups(file, ["split", "pixels_sha256"], path / "manifest.parquet"):
-            hashes.append(_hash64(table["pixels_sha256"]))
-            drawn.append(pyarrow.compute.equal(table["split"], SPLIT).to_numpy())
+        columns = ["split", "pixels_sha256", "slide", "patient"]
+        if perceptual:
+            _check_hashed(file, path)
+            columns.append(PERCEPTUAL_FIELD)
+        parts: list[tuple[np.ndarray, ...]] = []
+        for table in groups(file, columns, path / "manifest.parquet"):
+            parts.append(_columns(table, info["cohort"], slides[info["cohort"]], exclusions))
             done += len(table)
             progress.show(done)
         file.close()
-        every, is_drawn = np.concatenate(hashes), np.concatenate(drawn)
-        if not is_drawn.any():
-            raise InputError(
-                f"no split {SPLIT}, only {', '.join(info['counts'])}",
-                where=path,
-                way_out="leave it out: a mix draws from train alone",
-            )
-        row = np.flatnonzero(is_drawn)
-        candidates.append(Candidates(path, info, row, every[row], every[~is_drawn]))
+        columns_read = (np.concatenate(each) for each in zip(*parts, strict=True))
+        candidates.append(_split(path, info, *columns_read))
     progress.close()
     return candidates
+
+
+def _columns(
+    table: pyarrow.Table, cohort: str, slides: dict[str, int], exclusions: Exclusions
+) -> tuple[np.ndarray, ...]:
+    """(is drawn, hashes, perceptual, slide, is excluded) of the rows of a table."""
+    is_drawn = pyarrow.compute.equal(table["split"], SPLIT).to_numpy()
+    hashes = _hash64(table["pixels_sha256"])
+    perceptual = np.zeros(len(table), np.uint64)
+    if PERCEPTUAL_FIELD in table.column_names:
+        perceptual = table[PERCEPTUAL_FIELD].to_numpy()
+    encoded = table["slide"].combine_chunks().dictionary_encode()
+    numbers = [
+        slides.setdefault(name, len(slides)) if name else -1
+        for name in encoded.dictionary.to_pylist()
+    ]
+    slide = np.array(numbers, np.int32)[encoded.indices.to_numpy()]
+    # Held-out rows are never drawn, so an entry that names only these is met all the same.
+    is_excluded = exclusions.mark(table, cohort)
+    return is_drawn, hashes, perceptual, slide, is_excluded
+
+
+def _split(
+    path: Path,
+    info: dict[str, Any],
+    is_drawn: np.ndarray,
+    hashes: np.ndarray,
+    perceptual: np.ndarray,
+    slide: np.ndarray,
+    is_excluded: np.ndarray,
+) -> Candidates:
+    if not is_drawn.any():
+        raise InputError(
+            f"no split {SPLIT}, only {', '.join(info['counts'])}",
+            where=path,
+            way_out="leave it out: a mix draws from train alone",
+        )
+    row, held_out = np.flatnonzero(is_drawn), np.flatnonzero(~is_drawn)
+    return Candidates(
+        path=path,
+        info=info,
+        row=row,
+        hashes=hashes[row],
+        perceptual=perceptual[row],
+        slide=slide[row],
+        is_excluded=is_excluded[row],
+        held_out=held_out,
+        held_out_hashes=hashes[held_out],
+        held_out_perceptual=perceptual[held_out],
+    )
+
+
+def _check_hashed(file: pyarrow.parquet.ParquetFile, path: Path) -> None:
+    if PERCEPTUAL_FIELD not in file.schema_arrow.names:
+        raise InputError(
+            f"no column {PERCEPTUAL_FIELD}",
+            where=path / "manifest.parquet",
+            way_out="prepare the record set again, or mix with --near-duplicates off",
+        )
 
 
 def open_manifest(path: Path) -> pyarrow.parquet.ParquetFile:
@@ -135,14 +155,42 @@ def groups(
 ) -> Iterator[pyarrow.Table]:
     """Columns of an open manifest, a row group at a time; InputError, naming path, when torn."""
     for group in range(file.num_row_groups):
-        try:
-            yield file.read_row_group(group, columns=columns)
-        except (OSError, pyarrow.ArrowException) as error:
-            raise InputError(
-                f"cannot be read ({error})",
-                where=path,
-                way_out="prepare the record set again",
-            ) from error
+        yield _group(file, group, columns, path)
+
+
+def take(path: Path, rows: np.ndarray, columns: list[str]) -> Iterator[pyarrow.Table]:
+    """Rows of a manifest by their numbers, a row group at a time; reads no group in vain.
+
+    Args:
+      path: version folder of a record set.
+      rows: (n,) int64, ascending.
+      columns: names.
+
+    Raises:
+      InputError: the manifest is torn.
+    """
+    manifest = path / "manifest.parquet"
+    with open_manifest(manifest) as file:
+        start = 0
+        for group in range(file.num_row_groups):
+            end = start + file.metadata.row_group(group).num_rows
+            low, high = np.searchsorted(rows, [start, end])
+            if high > low:
+                yield _group(file, group, columns, manifest).take(rows[low:high] - start)
+            start = end
+
+
+def _group(
+    file: pyarrow.parquet.ParquetFile, group: int, columns: list[str], path: Path
+) -> pyarrow.Table:
+    try:
+        return file.read_row_group(group, columns=columns)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(
+            f"cannot be read ({error})",
+            where=path,
+            way_out="prepare the record set again",
+        ) from error
 
 
 def _hash64(column: pyarrow.ChunkedArray) -> np.ndarray:

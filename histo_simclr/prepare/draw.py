@@ -52,6 +52,26 @@ def choose(available: int, count: int, *, seed: int, cohort: str) -> np.ndarray:
     return np.sort(generator.choice(available, count, replace=False, shuffle=False))
 
 
+def within_cap(group: np.ndarray, cap: int, *, seed: int, cohort: str) -> np.ndarray:
+    """(n,) bool: at most `cap` rows of each group, chosen at random; all of group -1, the unknown.
+
+    As with `choose`, the choice depends on the cohort's name and not on other cohorts.
+
+    Args:
+      group: (n,) int, e.g. the number of the slide.
+      cap: 1 or more.
+    """
+    # The third number keeps this stream apart from that of `choose`.
+    generator = np.random.default_rng([seed, zlib.crc32(cohort.encode()), 1])
+    shuffled = generator.permutation(len(group))
+    order = shuffled[np.argsort(group[shuffled], kind="stable")]
+    is_start = np.diff(group[order], prepend=-2) != 0
+    start = np.maximum.accumulate(np.where(is_start, np.arange(len(group)), 0))
+    is_within = np.empty(len(group), bool)
+    is_within[order] = np.arange(len(group)) - start < cap
+    return is_within | (group < 0)
+
+
 def first_of_each(hashes: np.ndarray) -> np.ndarray:
     """(n,) bool: True where a value stands for the first time."""
     is_first = np.zeros(len(hashes), bool)

@@ -7,7 +7,13 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from histo_simclr.records import LOCATION_FIELDS, MOMENT_FIELDS, PROVENANCE_FIELDS, SOURCE_FIELDS
+from histo_simclr.records import (
+    LOCATION_FIELDS,
+    MOMENT_FIELDS,
+    PERCEPTUAL_FIELD,
+    PROVENANCE_FIELDS,
+    SOURCE_FIELDS,
+)
 
 # Bounds memory; a constant, so that the file's bytes depend on the rows alone.
 ROW_GROUP = 16_384
@@ -25,9 +31,13 @@ SCHEMA = pyarrow.schema(
         ("label", pyarrow.string()),
         *((name, _LOCATION[name]) for name in LOCATION_FIELDS),
         *((name, pyarrow.string()) for name in SOURCE_FIELDS),
+        (PERCEPTUAL_FIELD, pyarrow.uint64()),
         *((name, pyarrow.float64()) for name in MOMENT_FIELDS),
     ]
 )
+# Columns of few values. A dictionary of all different ones only adds to the file.
+_FEW_VALUES = ["cohort", "slide", "patient", "x", "y", "mpp", "magnification", "stain", "organ"]
+_FEW_VALUES += ["label", "split", "shard"]
 
 
 class ManifestWriter:
@@ -70,7 +80,9 @@ class ManifestWriter:
         column = SCHEMA.get_field_index("shard")
         with (
             pyarrow.parquet.ParquetFile(self._part) as source,
-            pyarrow.parquet.ParquetWriter(target_file, SCHEMA, compression="zstd") as target,
+            pyarrow.parquet.ParquetWriter(
+                target_file, SCHEMA, compression="zstd", use_dictionary=_FEW_VALUES
+            ) as target,
         ):
             for group in range(source.num_row_groups):
                 table = source.read_row_group(group)

@@ -48,6 +48,7 @@ class Patch(NamedTuple):
       x, y: left and top edge in source pixels; -1 when the patch is the whole source.
       side: source pixels that the patch's side covers.
       pixels_sha256: image_hash.exact of the decoded pixels.
+      perceptual_hash: image_hash.perceptual of them.
       moments: mean of r, g, b and mean square of r, g, b, pixels in [0, 1].
     """
 
@@ -56,6 +57,7 @@ class Patch(NamedTuple):
     y: int
     side: int
     pixels_sha256: str
+    perceptual_hash: int
     moments: tuple[float, ...]
 
 
@@ -115,7 +117,8 @@ def cut_image(data: bytes, cutting: Cutting) -> list[Patch]:
     image, untouched = decode(data)
     squares = boxes(*image.size, cutting.cut)
     if untouched and len(squares) == 1 and image.size == (cutting.px, cutting.px):
-        return [_describe(data, np.asarray(image), squares[0])]
+        whole = squares[0]
+        return [_describe(data, np.asarray(image), whole.x, whole.y, whole.side)]
     return [_encode(image, square, cutting) for square in squares]
 
 
@@ -194,16 +197,22 @@ def _encode(image: Image.Image, box: Box, cutting: Cutting) -> Patch:
     patch = image.crop((box.left, box.top, box.left + box.side, box.top + box.side))
     if box.side != cutting.px:
         patch = patch.resize((cutting.px, cutting.px), Image.Resampling.BICUBIC)
+    return encode(patch, cutting, x=box.x, y=box.y, side=box.side)
+
+
+def encode(patch: Image.Image, cutting: Cutting, *, x: int, y: int, side: int) -> Patch:
+    """An RGB image of px × px as a Patch, whose fingerprint is that of the decoded bytes."""
     buffer = io.BytesIO()
     if cutting.encoding == "png":
         patch.save(buffer, "PNG")
-        return _describe(buffer.getvalue(), np.asarray(patch), box)
+        return _describe(buffer.getvalue(), np.asarray(patch), x, y, side)
     patch.save(buffer, "JPEG", quality=cutting.quality, subsampling="4:2:0")
-    return _describe(buffer.getvalue(), np.asarray(Image.open(buffer)), box)
+    return _describe(buffer.getvalue(), np.asarray(Image.open(buffer)), x, y, side)
 
 
-def _describe(data: bytes, pixels: np.ndarray, box: Box) -> Patch:
-    return Patch(data, box.x, box.y, box.side, image_hash.exact(pixels), moments(pixels))
+def _describe(data: bytes, pixels: np.ndarray, x: int, y: int, side: int) -> Patch:
+    hashes = image_hash.exact(pixels), image_hash.perceptual(pixels)
+    return Patch(data, x, y, side, *hashes, moments(pixels))
 
 
 def moments(pixels: np.ndarray) -> tuple[float, ...]:

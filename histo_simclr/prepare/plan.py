@@ -48,7 +48,9 @@ def plan(walk: Walk, where: str) -> Plan:
                 )
     if not hashes:
         raise InputError(
-            "no images", where=where, way_out="give a folder with jpg, png, tif or bmp files"
+            "no images",
+            where=where,
+            way_out="give a folder with jpg, png, tif or bmp files; for whole slides add --slides",
         )
     _refuse_twice(hashes, walk, where)
     check_labels(labels, where)

@@ -17,7 +17,7 @@ from histo_simclr.prepare.manifest import ManifestWriter
 from histo_simclr.prepare.patches import Cutting, Patch, Result
 from histo_simclr.prepare.progress import Progress
 from histo_simclr.prepare.tfrecord import Schema, ShardWriter, write_metadata
-from histo_simclr.records import MOMENT_FIELDS
+from histo_simclr.records import MOMENT_FIELDS, PERCEPTUAL_FIELD
 
 VERSION = "1.0.0"
 
@@ -39,9 +39,14 @@ class Cohort(NamedTuple):
     url: str
 
 
+def folded(name: str) -> str:
+    """A name without case and punctuation: how two spellings of a cohort are compared."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
 def slug(name: str) -> str:
     """A cohort's name as TFDS takes it: lower case, digits and `_`, a letter first."""
-    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    plain = folded(name)
     if not plain:
         raise InputError(f"{name!r} is no name", where="--name", way_out="use letters or digits")
     return plain if plain[0].isalpha() else f"set_{plain}"
@@ -86,12 +91,18 @@ class RecordSetWriter:
             progress.show(number, f"{self._num_rejected} rejected")
             reason = item.reason or result.reason
             if reason:
-                self._reject(item, reason, where, max_rejected)
+                self.reject(item, reason, where=where, max_rejected=max_rejected)
             for patch in result.patches:
-                self._write_patch(item, result, patch)
+                suffix = f"_{patch.x}_{patch.y}" if patch.x >= 0 else ""
+                # Rounded: 0.5 µm/px · 96 / 224 is known to four digits at best.
+                mpp = round(item.mpp * patch.side / self._cutting.px, 6)
+                self.write_patch(
+                    item._replace(mpp=mpp), patch, f"{item.name}{suffix}", result.source_sha256
+                )
         progress.close()
 
-    def _reject(self, item: Item, reason: str, where: str, max_rejected: float) -> None:
+    def reject(self, item: Item, reason: str, *, where: str, max_rejected: float) -> None:
+        """Notes a source that gives nothing; InputError once there are more than may be."""
         self._rejected_csv.writerow([item.name, reason])
         self._num_rejected += 1
         if self._num_rejected <= 3:
@@ -104,17 +115,23 @@ class RecordSetWriter:
                 way_out="mend or remove them, or raise --max-rejected",
             )
 
-    def _write_patch(self, item: Item, result: Result, patch: Patch) -> None:
-        suffix = f"_{patch.x}_{patch.y}" if patch.x >= 0 else ""
+    def write_patch(self, item: Item, patch: Patch, name: str, source_sha256: str) -> None:
+        """Writes one record and its row.
+
+        Args:
+          item: the source, its mpp and magnification those of the patch's pixels.
+          patch: encoded, of the record set's px.
+          name: unique in the cohort, whose name goes before it in the key.
+          source_sha256: of the source's file; empty when it was not read whole.
+        """
         provenance = {
-            "key": f"{self._cohort.name}/{item.name}{suffix}",
+            "key": f"{self._cohort.name}/{name}",
             "cohort": self._cohort.name,
             "slide": item.slide,
             "patient": item.patient,
             "x": patch.x,
             "y": patch.y,
-            # Rounded: 0.5 µm/px · 96 / 224 is known to four digits at best.
-            "mpp": round(item.mpp * patch.side / self._cutting.px, 6),
+            "mpp": item.mpp,
             "magnification": item.magnification,
             "stain": item.stain,
             "organ": item.organ,
@@ -128,7 +145,8 @@ class RecordSetWriter:
             | provenance
             | labels
             | place._asdict()
-            | {"source_sha256": result.source_sha256, "pixels_sha256": patch.pixels_sha256}
+            | {"source_sha256": source_sha256, "pixels_sha256": patch.pixels_sha256}
+            | {PERCEPTUAL_FIELD: patch.perceptual_hash}
             | dict(zip(MOMENT_FIELDS, patch.moments, strict=True))
         )
         self._labels[item.split, item.label] += 1

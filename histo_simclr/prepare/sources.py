@@ -7,7 +7,7 @@ is held in memory but the names in one folder.
 import difflib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,14 @@ from histo_simclr.prepare.item import SYNONYMS, TEXT_FIELDS, Item, Walk
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
 
 
-def open_source(source: str, *, defaults: Item, pattern: str, labels: str) -> Walk:
+def open_source(
+    source: str,
+    *,
+    defaults: Item,
+    pattern: str,
+    labels: str,
+    extensions: Collection[str] = EXTENSIONS,
+) -> Walk:
     """A walk over the images of one source.
 
     Args:
@@ -26,6 +33,7 @@ def open_source(source: str, *, defaults: Item, pattern: str, labels: str) -> Wa
       defaults: what holds for every image that says nothing else (name and data unused).
       pattern: path pattern relative to a folder source, see `compile_pattern`; empty: none.
       labels: CSV listing the images of a folder source; empty: all images in the folder.
+      extensions: lower-case endings of the files in a folder that are images.
 
     Raises:
       InputError: nothing there, or pattern and labels do not suit the source.
@@ -54,17 +62,26 @@ def open_source(source: str, *, defaults: Item, pattern: str, labels: str) -> Wa
         )
     if labels:
         return listed.walk_csv(Path(labels), [path, Path(labels).parent], defaults)
-    return _walk_folder(path, defaults, compile_pattern(pattern) if pattern else None)
+    compiled = compile_pattern(pattern) if pattern else None
+    return _walk_folder(path, defaults, compiled, extensions)
 
 
-def open_sources(sources: Sequence[str], *, defaults: Item, pattern: str, labels: str) -> Walk:
+def open_sources(
+    sources: Sequence[str],
+    *,
+    defaults: Item,
+    pattern: str,
+    labels: str,
+    extensions: Collection[str] = EXTENSIONS,
+) -> Walk:
     """One walk over several sources; their folder names then lead the items' names.
 
     Raises:
       InputError: as `open_source`; two sources of the same name.
     """
+    each_by = {"defaults": defaults, "pattern": pattern, "labels": labels}
     if len(sources) == 1:
-        return open_source(sources[0], defaults=defaults, pattern=pattern, labels=labels)
+        return open_source(sources[0], **each_by, extensions=extensions)
     prefixes = [Path(source).resolve().name for source in sources]
     twice = next((name for name in prefixes if prefixes.count(name) > 1), None)
     if twice is not None:
@@ -73,9 +90,7 @@ def open_sources(sources: Sequence[str], *, defaults: Item, pattern: str, labels
             where=" ".join(sources),
             way_out="give the folder above them, or prepare them as two record sets",
         )
-    walks = [
-        open_source(source, defaults=defaults, pattern=pattern, labels=labels) for source in sources
-    ]
+    walks = [open_source(source, **each_by, extensions=extensions) for source in sources]
 
     def walk() -> Iterator[Item]:
         for prefix, each in zip(prefixes, walks, strict=True):
@@ -120,9 +135,11 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(parts))
 
 
-def _walk_folder(root: Path, defaults: Item, pattern: re.Pattern[str] | None) -> Walk:
+def _walk_folder(
+    root: Path, defaults: Item, pattern: re.Pattern[str] | None, extensions: Collection[str]
+) -> Walk:
     def walk() -> Iterator[Item]:
-        for name in _image_names(str(root), "", ()):
+        for name in _image_names(str(root), "", (), extensions):
             item = defaults._replace(name=name, data=str(root / name))
             if pattern is not None:
                 match = pattern.fullmatch(name)
@@ -135,7 +152,9 @@ def _walk_folder(root: Path, defaults: Item, pattern: re.Pattern[str] | None) ->
     return walk
 
 
-def _image_names(root: str, below: str, above: tuple[Any, ...]) -> Iterator[str]:
+def _image_names(
+    root: str, below: str, above: tuple[Any, ...], extensions: Collection[str]
+) -> Iterator[str]:
     # Sorted per folder: the order is the same on every file system. Hidden files are left out:
     # macOS puts "._name.jpg", which is no image, beside each file it copies.
     folder = os.path.join(root, below)
@@ -154,6 +173,6 @@ def _image_names(root: str, below: str, above: tuple[Any, ...]) -> Iterator[str]
         return
     for name, is_folder in found:
         if is_folder:
-            yield from _image_names(root, f"{below}{name}/", (*above, here))
-        elif os.path.splitext(name)[1].lower() in EXTENSIONS:
+            yield from _image_names(root, f"{below}{name}/", (*above, here), extensions)
+        elif os.path.splitext(name)[1].lower() in extensions:
             yield below + name

@@ -11,6 +11,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from histo_simclr import records
+from histo_simclr.errors import InputError
 
 # TFDS advises shards of 100 MB and more; a cohort of the paper then has one to a few.
 SHARD_BYTES = 256 * 2**20
@@ -107,6 +108,36 @@ class Schema:
         example = self._serializer.get_tf_example(self.features.encode_example(dict(values)))
         # Without `deterministic` the order of the feature map differs from process to process.
         return example.SerializeToString(deterministic=True)
+
+
+def read_image(shard: Path, *, offset: int, length: int, crc: int) -> bytes:
+    """The encoded image of one record.
+
+    Args:
+      shard: TFRecord file.
+      offset, length, crc: as in `Place`.
+
+    Raises:
+      InputError: the shard cannot be read, or the record fails its checksum.
+    """
+    import tensorflow as tf
+
+    try:
+        with open(shard, "rb") as file:
+            file.seek(offset)
+            example = file.read(length)
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror})", where=shard, way_out="restore the shard"
+        ) from error
+    if records.masked_crc(example) != crc:
+        raise InputError(
+            "record fails its checksum",
+            where=f"{shard}, offset {offset}",
+            way_out="copy the shard again, or make it with `histo-simclr prepare`",
+        )
+    features = tf.train.Example.FromString(example).features.feature
+    return features["image"].bytes_list.value[0]
 
 
 def write_metadata(

@@ -4,10 +4,11 @@ import argparse
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 from histo_simclr.errors import InputError
+from histo_simclr.prepare import datasheet, pool, slide_flags, sources, whole, wording
 from histo_simclr.prepare import plan as planning
-from histo_simclr.prepare import pool, sources, whole
 from histo_simclr.prepare.item import Item
 from histo_simclr.prepare.patches import Cutting
 from histo_simclr.prepare.record_set import VERSION, Cohort, RecordSetWriter, slug
@@ -62,19 +63,33 @@ def prepare(
             results = pool.in_order(walk, cutting, workers)
             writer.write(results, where=where, max_rejected=max_rejected)
             writer.finish(where, settings)
+        datasheet.of_record_set(folder, _command(settings, cohort, cutting, defaults))
     return target
+
+
+def _command(settings: dict[str, Any], cohort: Cohort, cutting: Cutting, defaults: Item) -> str:
+    """The command that makes the record set again, without folders of this machine."""
+    known = ("mpp", "magnification", "organ", "stain", "split")
+    flags = {"--name": cohort.name, "--out": "RECORDS", "--px": cutting.px, "--cut": cutting.cut}
+    flags |= {f"--{name}": getattr(defaults, name) or None for name in known}
+    flags |= {"--pattern": settings["pattern"], "--labels": settings["labels"]}
+    flags |= {"--license": cohort.license, "--commercial-use": cohort.commercial_use}
+    flags |= {"--citation": cohort.citation, "--url": cohort.url}
+    flags |= {"--encoding": cutting.encoding, "--quality": cutting.quality}
+    flags |= {"--max-rejected": settings["max_rejected"]}
+    return wording.command("prepare", settings["sources"], flags)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `histo-simclr prepare`."""
     add = parser.add_argument
-    add("source", nargs="+", metavar="SOURCE", help="folder, .csv, TFDS folder, tfds:NAME")
+    add("source", nargs="+", metavar="SOURCE", help="folder, .csv, TFDS folder, tfds:NAME; slides")
     add("--name", required=True, help="the cohort's name")
     add("--out", required=True, type=Path, help="folder of record sets; NAME/1.0.0 is made in it")
     add("--px", type=int, default=224, help="side of the stored patches")
     add("--cut", type=int, help="source pixels that a patch's side covers; as --px when not given")
     known = parser.add_argument_group("what is known of all images; a CSV's columns go before it")
-    known.add_argument("--mpp", type=float, default=0.0, help="µm/px of the source images")
+    known.add_argument("--mpp", default="", help="µm/px of the source images; see also --slides")
     known.add_argument("--magnification", type=float, default=0.0, help="objective power")
     known.add_argument("--organ", default="", help="e.g. breast")
     known.add_argument("--stain", default="", help="e.g. H&E")
@@ -89,39 +104,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quality", type=int, default=90, help="of JPEG, 4:2:0")
     add("--max-rejected", type=float, default=0.05, help="share of images that may be unusable")
     add("--workers", type=int, default=0, help="processes; 0: one a core")
+    slide_flags.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """`histo-simclr prepare` with parsed arguments; prints what was written."""
     cut = args.px if args.cut is None else args.cut
+    mpp = 0.0 if args.slides else _mpp(args.mpp)
     limits = [("--px", args.px, 8, 4096), ("--cut", cut, 8, 65536)]
     limits += [("--quality", args.quality, 1, 95), ("--max-rejected", args.max_rejected, 0, 1)]
-    limits += [("--workers", args.workers, 0, 1024), ("--mpp", args.mpp, 0, 1000)]
+    limits += [("--workers", args.workers, 0, 1024), ("--mpp", mpp, 0, 1000)]
     limits += [("--magnification", args.magnification, 0, 1000)]
     for flag, value, low, high in limits:
         if not low <= value <= high:
             raise InputError(f"{value}", where=flag, way_out=f"give {low} to {high}")
+    args.workers = args.workers or pool.cores()
+    cohort = Cohort(args.name, args.license, args.commercial_use, args.citation, args.url)
+    cutting = Cutting(args.px, cut, args.encoding, args.quality)
+    defaults = Item("", "", split=args.split, stain=args.stain, organ=args.organ)
+    if args.slides:
+        slide_flags.run(args, cohort, cutting, defaults)
+        return
+    slide_flags.refuse_without_slides(args)
     path = prepare(
         args.source,
         out=args.out,
-        cohort=Cohort(args.name, args.license, args.commercial_use, args.citation, args.url),
-        cutting=Cutting(args.px, cut, args.encoding, args.quality),
-        defaults=Item(
-            name="",
-            data="",
-            split=args.split,
-            stain=args.stain,
-            organ=args.organ,
-            mpp=args.mpp,
-            magnification=args.magnification,
-        ),
+        cohort=cohort,
+        cutting=cutting,
+        defaults=defaults._replace(mpp=mpp, magnification=args.magnification),
         pattern=args.pattern,
         labels=args.labels,
         max_rejected=args.max_rejected,
-        workers=args.workers or pool.cores(),
+        workers=args.workers,
     )
     info = json.loads((path / "record_set.json").read_text(encoding="utf-8"))
     counts = ", ".join(f"{count:,} {split}" for split, count in info["counts"].items())
     print(f"{path}: {counts} patches of {info['px']} px; {info['rejected']} images rejected")
     if info["rejected"]:
         print(f"why: {path / 'rejected.csv'}")
+
+
+def _mpp(text: str) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        raise InputError(
+            f"{text!r} is no number",
+            where="--mpp",
+            way_out="give the µm/px of the images; several only with --slides",
+        ) from None

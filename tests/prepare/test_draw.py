@@ -57,6 +57,30 @@ def test_choice_is_uniform():
     assert np.abs(counts - 1000).max() < 110
 
 
+def test_cap_keeps_at_most_so_many_of_each_group_and_all_of_the_unknown():
+    group = np.random.default_rng(0).integers(-1, 6, 400)
+    is_within = draw.within_cap(group, 30, seed=0, cohort="a")
+    kept, there = (
+        np.bincount(each + 1, minlength=7).tolist() for each in (group[is_within], group)
+    )
+    assert kept[0] == there[0] > 30
+    assert kept[1:] == [min(count, 30) for count in there[1:]] == [30] * 6
+    again = draw.within_cap(group, 30, seed=0, cohort="a")
+    assert (is_within == again).all()
+    assert (is_within != draw.within_cap(group, 30, seed=0, cohort="b")).any()
+    assert (is_within != draw.within_cap(group, 30, seed=1, cohort="a")).any()
+
+
+def test_cap_chooses_uniformly():
+    group = np.array([0, 1, 0, 1, 0, 0])
+    counts = sum(
+        draw.within_cap(group, 2, seed=seed, cohort="a").astype(int) for seed in range(2000)
+    )
+    assert counts[[1, 3]].tolist() == [2000, 2000]
+    # Binomial(2000, 1/2), as above.
+    assert np.abs(counts[[0, 2, 4, 5]] - 1000).max() < 110
+
+
 def test_first_of_each_keeps_the_earliest():
     is_first = draw.first_of_each(np.array([5, 3, 5, 3, 9], np.uint64))
     assert is_first.tolist() == [True, True, False, False, True]

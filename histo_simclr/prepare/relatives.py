@@ -1,0 +1,110 @@
+"""Cohorts that must not be drawn from because of what the encoder will be judged on."""
+
+import difflib
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from histo_simclr.errors import InputError
+from histo_simclr.prepare import registry
+from histo_simclr.prepare.record_set import folded
+
+log = logging.getLogger(__name__)
+
+
+class Known(NamedTuple):
+    """What is known of cohorts at large.
+
+    Fields:
+      cohorts: rows of the registry by folded name.
+      overlaps: pairs of folded names of cohorts that share pixels.
+    """
+
+    cohorts: dict[str, registry.Cohort]
+    overlaps: frozenset[frozenset[str]]
+
+
+def known() -> Known:
+    """The registry's cohorts and overlaps; without the file, none and a warning."""
+    if not registry.REGISTRY.is_file():
+        log.warning("no %s: overlaps between cohorts are not checked", registry.REGISTRY.name)
+        return Known({}, frozenset())
+    cohorts = registry.load()
+    pairs = ((each.name, other) for each in cohorts for other in each.overlaps)
+    return Known({folded(each.name): each for each in cohorts}, overlaps(pairs))
+
+
+def overlaps(pairs: Iterable[tuple[str, str]]) -> frozenset[frozenset[str]]:
+    """Pairs of names in either order and spelling → pairs of folded names."""
+    return frozenset(frozenset(map(folded, pair)) for pair in pairs)
+
+
+def check_names(names: Sequence[str], cohorts: Collection[str], known: Known) -> None:
+    """InputError if a name is neither a cohort here nor in the registry: it would guard nothing."""
+    spelled = {folded(each): each for each in cohorts}
+    spelled |= {each: cohort.name for each, cohort in known.cohorts.items()}
+    for name in names:
+        if folded(name) not in spelled:
+            near = difflib.get_close_matches(folded(name), spelled, 1)
+            hint = f"did you mean {spelled[near[0]]}?" if near else "leave it out"
+            raise InputError(
+                f"{name} is in neither the record sets nor the registry",
+                where="--evaluate-on",
+                way_out=hint,
+            )
+
+
+def conflicts(
+    drawn: Sequence[str],
+    evaluate_on: Sequence[str],
+    with_held_out: Collection[str],
+    overlaps: Collection[frozenset[str]],
+) -> list[str]:
+    """Why cohorts must not be drawn from, a sentence each; empty when nothing stands against it.
+
+    Args:
+      drawn: cohorts of the mix.
+      evaluate_on: cohorts to be kept for evaluation.
+      with_held_out: those of `drawn` that have a split other than train. Of these themselves
+        train may be drawn; of their relatives nothing, as nobody knows which splits they touch.
+      overlaps: pairs of folded names that share pixels.
+    """
+    found = []
+    judged = {folded(each): f"{each}, which is for evaluation" for each in evaluate_on}
+    judged |= {
+        folded(each): f"{each}, which has a held-out split"
+        for each in with_held_out
+        if folded(each) not in judged
+    }
+    evaluated = {folded(each) for each in evaluate_on}
+    for cohort in drawn:
+        name = folded(cohort)
+        if name in evaluated:
+            found.append(f"{cohort} is for evaluation")
+        found += [
+            f"{cohort} shares pixels with {says}"
+            for other, says in judged.items()
+            if other != name and frozenset((name, other)) in overlaps
+        ]
+    return found
+
+
+def refuse(found: Sequence[str]) -> None:
+    """InputError that lists the conflicts, if there are any."""
+    if found:
+        raise InputError(
+            "; ".join(found),
+            where="RECORDS",
+            way_out="leave these record sets out, or give --allow-overlap if what the encoder is "
+            "judged on may have been seen",
+        )
+
+
+def related(drawn: Sequence[str], overlaps: Collection[frozenset[str]]) -> list[list[str]]:
+    """Pairs of cohorts of a mix that share pixels, in their order."""
+    return [
+        [first, second]
+        for number, first in enumerate(drawn)
+        for second in drawn[number + 1 :]
+        if frozenset((folded(first), folded(second))) in overlaps
+    ]

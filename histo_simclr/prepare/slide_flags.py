@@ -1,0 +1,185 @@
+"""Flags of `histo-simclr prepare --slides`: what they are called, what they may be."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from histo_simclr.errors import InputError
+from histo_simclr.prepare import slide_list, slide_table, slides, wording
+from histo_simclr.prepare.inspection import Slides
+from histo_simclr.prepare.item import Item
+from histo_simclr.prepare.patches import Cutting
+from histo_simclr.prepare.record_set import Cohort
+from histo_simclr.prepare.survey import Sampling
+from histo_simclr.slides import resolution, tissue
+from histo_simclr.slides.grid import Target
+
+# Flags that mean nothing without --slides, with their defaults.
+DEFAULTS = {
+    "patches": 1000,  # a slide, as in the paper
+    "tissue": 0.5,
+    "seed": 1,
+    "overlap": False,
+    "keep": "",
+    "mpp_table": None,
+    "skip_no_mpp": False,
+    "regions": None,
+    "plan_only": False,
+    "plan": None,
+    "silence": 600.0,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags as a group of their own."""
+    parser.set_defaults(**DEFAULTS)
+    group = parser.add_argument_group("whole slides")
+    add = group.add_argument
+    add(
+        "--slides",
+        action="store_true",
+        help="the sources are whole slides; --mpp is then that of "
+        "the patches to read, e.g. 0.5, or 0.25,0.5,1.0 evenly, or 0.25,0.5,1.0:2,1,1 by shares",
+    )
+    add("--patches", type=int, help="of a slide, at most")
+    add("--tissue", type=float, help="least share of a patch that is tissue")
+    add("--seed", type=int, help="with the slide's id it decides which places are drawn")
+    add("--overlap", action="store_true", help="patches of one µm/px may cover those of another")
+    add("--keep", metavar="CAUSES", help=f"do not remove these: {','.join(tissue.CAUSES)}")
+    add("--mpp-table", type=Path, metavar="CSV", help="wsi,mpp: goes before what the files say")
+    add("--skip-no-mpp", action="store_true", help="set slides without mpp aside, do not stop")
+    add(
+        "--regions",
+        type=Path,
+        metavar="DIR",
+        help="SLIDE.geojson (QuPath) or SLIDE.png: where the tissue is, instead of the rules",
+    )
+    add("--plan-only", action="store_true", help="choose the places, read no patches")
+    add("--plan", type=Path, metavar="FILE", help="plan.parquet or .csv: read these places")
+    add(
+        "--silence",
+        type=float,
+        metavar="SECONDS",
+        help="a slide whose reader says nothing for so long is set aside",
+    )
+
+
+def refuse_without_slides(args: argparse.Namespace) -> None:
+    """InputError if a flag of whole slides was given without --slides."""
+    for name, value in DEFAULTS.items():
+        if getattr(args, name) != value:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError("is about whole slides", where=flag, way_out="add --slides")
+
+
+def run(args: argparse.Namespace, cohort: Cohort, cutting: Cutting, defaults: Item) -> None:
+    """`histo-simclr prepare --slides` with parsed arguments; prints what was written."""
+    where = " ".join(args.source)
+    _check(args)
+    found = Slides(
+        items=slide_list.find(
+            args.source, defaults=defaults, pattern=args.pattern, labels=args.labels
+        ),
+        mpp=resolution.read_table(args.mpp_table) if args.mpp_table else {},
+        regions=args.regions,
+        skip_no_mpp=args.skip_no_mpp,
+        workers=args.workers,
+        silence=args.silence,
+    )
+    if args.plan:
+        found = slides.follow(found, args.plan, cutting.px, where)
+    settings = {
+        name: getattr(args, name) for name in ("patches", "tissue", "seed", "overlap", "keep")
+    }
+    settings = {"mpp": args.mpp, **settings} if not args.plan else {"plan": args.plan.name}
+    settings |= {"sources": [Path(each).resolve().name for each in args.source]}
+    path = slides.prepare(
+        found,
+        out=args.out,
+        cohort=cohort,
+        cutting=cutting,
+        sampling=Sampling(
+            targets=() if args.plan else targets(args.mpp),
+            count=args.patches,
+            least_tissue=args.tissue,
+            may_overlap=args.overlap,
+            seed=args.seed,
+            keep=tuple(filter(None, args.keep.split(","))),
+        ),
+        plan=args.plan,
+        plan_only=args.plan_only,
+        where=where,
+        settings=settings,
+        made_by=_command(args, cohort, cutting, defaults, settings),
+    )
+    print(slide_table.say(json.loads((path / "summary.json").read_text(encoding="utf-8"))))
+    print(f"wrote {path}: {', '.join(sorted(each.name for each in path.iterdir()))}")
+    if args.plan_only:
+        print(f"next: histo-simclr prepare … --slides --plan {path / 'plan.parquet'}")
+
+
+def _command(
+    args: argparse.Namespace,
+    cohort: Cohort,
+    cutting: Cutting,
+    defaults: Item,
+    settings: dict[str, Any],
+) -> str:
+    """The command that makes the record set again, without folders of this machine."""
+    flags = {"--slides": True, "--name": cohort.name, "--out": "RECORDS", "--px": cutting.px}
+    flags |= {f"--{name}": value for name, value in settings.items() if name != "sources"}
+    flags |= {f"--{name}": getattr(defaults, name) for name in ("organ", "stain", "split")}
+    flags |= {"--pattern": args.pattern, "--labels": Path(args.labels or "").name}
+    flags |= {"--license": cohort.license, "--commercial-use": cohort.commercial_use}
+    flags |= {"--citation": cohort.citation, "--url": cohort.url}
+    flags |= {"--encoding": cutting.encoding, "--quality": cutting.quality}
+    return wording.command("prepare", settings["sources"], flags)
+
+
+def targets(text: str) -> tuple[Target, ...]:
+    """`0.25,0.5:3,1` → 0.25 and 0.5 µm/px with shares 3 and 1; even shares when none are given.
+
+    Raises:
+      InputError: not of that form, absurd, as many shares as µm/px not given, or a µm/px twice.
+    """
+    way_out = (
+        f"give the µm/px of the patches, {resolution.SMALLEST:g} to {resolution.LARGEST:g}, and "
+        "perhaps their shares, above 0: 0.5, or 0.25,0.5,1.0, or 0.25,0.5,1.0:2,1,1"
+    )
+    left, colon, right = text.partition(":")
+    try:
+        mpps = [float(each) for each in left.split(",")]
+        shares = [float(each) for each in right.split(",")] if colon else [1.0] * len(mpps)
+    except ValueError:
+        said = repr(text) if text else "not given"
+        raise InputError(said, where="--mpp", way_out=way_out) from None
+    is_sensible = all(resolution.SMALLEST <= each <= resolution.LARGEST for each in mpps)
+    if not (is_sensible and all(0 < each < 1e6 for each in shares) and len(shares) == len(mpps)):
+        raise InputError(repr(text), where="--mpp", way_out=way_out)
+    if len(set(mpps)) < len(mpps):
+        raise InputError(f"{text!r} has one twice", where="--mpp", way_out="give each once")
+    return tuple(Target(*each) for each in zip(mpps, shares, strict=True))
+
+
+def _check(args: argparse.Namespace) -> None:
+    limits = [("--patches", args.patches, 1, 10**7), ("--tissue", args.tissue, 0, 1)]
+    limits += [("--silence", args.silence, 1, 10**6), ("--seed", args.seed, 0, 2**63 - 1)]
+    for flag, value, low, high in limits:
+        if not low <= value <= high:
+            raise InputError(f"{value}", where=flag, way_out=f"give {low} to {high}")
+    for cause in filter(None, args.keep.split(",")):
+        if cause not in tissue.CAUSES:
+            raise InputError(
+                f"no cause {cause!r}", where="--keep", way_out=f"use {', '.join(tissue.CAUSES)}"
+            )
+    if args.regions and not args.regions.is_dir():
+        raise InputError("no such folder", where=args.regions, way_out="give --regions a folder")
+    if args.plan and (args.plan_only or args.mpp):
+        raise InputError(
+            "a plan to follow says the places and their mpp",
+            where="--plan",
+            way_out="leave --plan-only and --mpp out",
+        )
+    if args.cut is not None:
+        raise InputError("is about patch images", where="--cut", way_out="use --mpp alone")

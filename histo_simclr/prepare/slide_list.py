@@ -1,0 +1,78 @@
+"""Which slides there are, with ids and patients: from folders, files and CSVs; opens none."""
+
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+from histo_simclr.errors import InputError
+from histo_simclr.prepare import sources
+from histo_simclr.prepare.item import Item
+from histo_simclr.slides.reader import slide_id
+
+# TRIDENT's list (mahmoodlab/TRIDENT, trident/wsi_objects): what OpenSlide, tifffile and Pillow may
+# open. Whether they do is seen when they try.
+EXTENSIONS = (".svs", ".tif", ".tiff", ".dcm", ".vms", ".vmu", ".ndpi", ".scn", ".mrxs")
+EXTENSIONS += (".svslide", ".bif", ".czi", ".png", ".jpg", ".jpeg")
+# A Hamamatsu slide of several files: the images beside it are its parts.
+_INDEX = (".vms", ".vmu")
+_IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+# TCGA's barcode: project, tissue source site, participant (docs.gdc.cancer.gov, TCGA barcode).
+_TCGA = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?=[-.]|$)")
+
+
+def find(source: list[str], *, defaults: Item, pattern: str, labels: str) -> list[Item]:
+    """Every slide once, in the order of the sources and of the names in each folder.
+
+    Args:
+      source: folders, CSVs with a column `path`, and slide files.
+      defaults, pattern, labels: as for patch images, see `sources.open_source`.
+
+    Returns:
+      Items with slide and patient filled in: the slide's id is its file name without extension,
+      the patient TCGA's where the id is a TCGA barcode, unless pattern or CSV say otherwise.
+
+    Raises:
+      InputError: as `sources.open_sources`; no slide; two slides of one id.
+    """
+    files = [each for each in source if Path(each).is_file() and not each.lower().endswith(".csv")]
+    others = [each for each in source if each not in files]
+    items = [defaults._replace(name=Path(each).name, data=each) for each in files]
+    if others:
+        walk = sources.open_sources(
+            others, defaults=defaults, pattern=pattern, labels=labels, extensions=EXTENSIONS
+        )
+        items += walk()
+    items = [_identified(item) for item in _without_parts(items)]
+    where = " ".join(source)
+    if not items:
+        raise InputError(
+            "no slides",
+            where=where,
+            way_out=f"give files that end in {' '.join(EXTENSIONS)}",
+        )
+    counts = Counter(item.slide for item in items)
+    twice = [slide for slide, count in counts.items() if count > 1]
+    if twice:
+        names = ", ".join(item.name for item in items if item.slide == twice[0])
+        raise InputError(
+            f"{len(twice)} slide ids are there twice, e.g. {twice[0]!r} ({names})",
+            where=where,
+            way_out="rename one, or tell them apart by a column `slide` in --labels",
+        )
+    return items
+
+
+def _without_parts(items: list[Item]) -> list[Item]:
+    folders = {os.path.dirname(item.name) for item in items if item.name.lower().endswith(_INDEX)}
+    return [
+        item
+        for item in items
+        if not (os.path.dirname(item.name) in folders and item.name.lower().endswith(_IMAGES))
+    ]
+
+
+def _identified(item: Item) -> Item:
+    slide = item.slide or slide_id(item.name)
+    barcode = _TCGA.match(slide)
+    return item._replace(slide=slide, patient=item.patient or (barcode[0] if barcode else ""))

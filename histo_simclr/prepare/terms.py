@@ -1,0 +1,58 @@
+"""Licences of the cohorts in a mix → what may be done with the mix, and why not."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from histo_simclr.prepare.registry import Cohort
+
+# From the strictest.
+USES = ("no", "unknown", "yes")
+# CC BY-NC 4.0, CC-BY-NC-SA-4.0, …
+_NON_COMMERCIAL = re.compile(r"\bNC\b")
+
+
+def settle(info: Mapping[str, Any], registered: Cohort | None) -> dict[str, str]:
+    """Licence and commercial use of a record set.
+
+    What prepare was told stands; the registry fills what it was not told, and where the two
+    disagree the stricter holds. A licence that says NC forbids commercial use by itself.
+
+    Args:
+      info: content of record_set.json.
+      registered: the registry's row of the same cohort, if any.
+    """
+    license, uses = info["license"], {info["commercial_use"]}
+    if registered is not None:
+        license = license or registered.license
+        uses.add(registered.commercial_use)
+    if _NON_COMMERCIAL.search(license):
+        uses.add("no")
+    stated = uses - {"unknown"}
+    return {"license": license, "commercial_use": strictest(stated or uses)}
+
+
+def strictest(uses: set[str]) -> str:
+    """Of several commercial uses the one that binds them all."""
+    return next(use for use in USES if use in uses)
+
+
+def roll_up(sets: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Commercial use of a whole mix, and a sentence that says why.
+
+    Args:
+      sets: cohort, license and commercial_use of each record set that gave rows.
+    """
+    use = strictest({each["commercial_use"] for each in sets})
+    binding = dict.fromkeys(
+        f"{each['cohort']} ({each['license'] or 'no licence stated'})"
+        for each in sets
+        if each["commercial_use"] == use
+    )
+    says = {
+        "no": "this mix may not be used commercially because of ",
+        "unknown": "it is not known whether this mix may be used commercially, because of ",
+        "yes": "the terms of every cohort allow commercial use, as far as they were stated",
+    }
+    names = "" if use == "yes" else ", ".join(binding)
+    return {"commercial_use": use, "commercial_use_because": says[use] + names}

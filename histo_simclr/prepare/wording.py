@@ -1,0 +1,101 @@
+"""Words and tables of a datasheet's README.md: values in, Markdown out."""
+
+import collections
+import csv
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def command(name: str, positional: Sequence[str], flags: Mapping[str, Any]) -> str:
+    """A command line of ours, without the flags that are empty, None or False.
+
+    Args:
+      name: of the subcommand.
+      positional: what comes after it.
+      flags: value of each; True: the flag alone; a list: several values.
+    """
+    words = ["histo-simclr", name, *positional]
+    for flag, value in flags.items():
+        if value is None or value is False or value in ("", []):
+            continue
+        words.append(flag)
+        if value is not True:
+            words += [str(each) for each in (value if isinstance(value, list) else [value])]
+    return shlex.join(words)
+
+
+def counted(values: Mapping[str, int]) -> str:
+    """Values with their counts; "" and "0.0" mean that nobody said."""
+    unknown = ("", "0.0")
+    words = {value: "not stated" if value in unknown else value for value in values}
+    return ", ".join(f"{words[value]} {count:,}" for value, count in values.items())
+
+
+def statistics(statistics: Mapping[str, Sequence[float]]) -> str:
+    """Mean, then std, of three channels."""
+    return ", ".join(
+        " ".join(f"{value:.4f}" for value in statistics[name]) for name in ("mean", "std")
+    )
+
+
+def terms(each: Mapping[str, str]) -> str:
+    """Licence and commercial use of a cohort."""
+    return f"{each['license'] or 'not stated'}; commercial use: {each['commercial_use']}"
+
+
+def table(facts: Mapping[str, str]) -> str:
+    """A table of two columns."""
+    cells = {name: (value or "not stated").replace("|", "\\|") for name, value in facts.items()}
+    return "| | |\n|---|---|\n" + "\n".join(
+        f"| {name} | {value} |" for name, value in cells.items()
+    )
+
+
+def cohorts(info: dict[str, Any]) -> str:
+    """The cohorts of a mix, given mix.json."""
+    head = ("cohort", "drawn", "available", "slides", "patients", "organ", "stain", "licence")
+    lines = ["## Cohorts", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, each in info["cohorts"].items():
+        numbers = (f"{each[key]:,}" for key in ("rows", "available", "slides", "patients"))
+        words = (each["organ"] or "?", each["stain"] or "?", terms(each))
+        lines.append(f"| {' | '.join((name, *numbers, *words))} |")
+    return "\n".join(lines)
+
+
+def exclusions(info: dict[str, Any]) -> str:
+    """What a mix left out and why, and what it drew in spite of an overlap, given mix.json."""
+    reasons = {
+        "duplicates": "same pixels as a patch before",
+        "held_out": "same pixels as a patch of a split other than train",
+        "excluded": f"named in {info['rules']['exclude']}, or same pixels as such a patch",
+        "near_duplicates": "near-duplicate of a patch before (near_duplicates.csv)",
+        "over_slide_cap": f"more than {info['rules']['max_per_slide']} of one slide",
+    }
+    lines = [
+        f"- {name}: {each[key]:,} ({says})"
+        for name, each in info["cohorts"].items()
+        for key, says in reasons.items()
+        if each[key]
+    ]
+    lines += [
+        f"- {each['cohort']}: the whole cohort ({each['license'] or 'no licence stated'}; "
+        f"commercial use: {each['commercial_use']})"
+        for each in info["left_out"]
+    ]
+    lines += [f"- not found, so not left out: {each}" for each in info["unmatched_exclusions"]]
+    text = "## Left out\n\n" + ("\n".join(lines) or "Nothing.")
+    warned = [f"- {each}" for each in info["evaluation_overlaps"]]
+    warned += [f"- {one} and {other} share pixels" for one, other in info["related_cohorts"]]
+    return text + ("\n\n## Overlaps\n\n" + "\n".join(warned) if warned else "")
+
+
+def rejected(file: Path) -> str:
+    """Why source images of a record set were left out, given rejected.csv."""
+    with open(file, newline="", encoding="utf-8") as lines:
+        reasons = collections.Counter(row["reason"] for row in csv.DictReader(lines))
+    listed = "\n".join(f"- {count:,}: {reason}" for reason, count in reasons.most_common())
+    return "## Left out\n\n" + (
+        f"{listed}\n\nEach with its reason: rejected.csv" if listed else "Nothing."
+    )

@@ -1,0 +1,152 @@
+"""Slides by tifffile: OME-TIFF with its levels, odd tilings and codecs that OpenSlide lacks."""
+
+import contextlib
+import logging
+import re
+import xml.etree.ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from histo_simclr.slides.pyramid import WHITE, SlideError, first_line, library
+
+
+class TiffPyramid:
+    """8-bit RGB or gray TIFF by tifffile, tiled or in strips, with SubIFD levels as in OME-TIFF."""
+
+    reader = "tifffile"
+    background = WHITE
+
+    def __init__(self, path: Path):
+        tifffile = library("tifffile")
+        library("imagecodecs")
+        with contextlib.ExitStack() as stack:
+            try:
+                with _refuse_logged_errors("tifffile"):
+                    self._file = stack.enter_context(tifffile.TiffFile(path))
+                    len(self._file.pages)  # walks the whole chain, which a torn file breaks
+                    series = self._file.series[0]
+                self._levels = [list(level.pages) for level in series.levels]
+                self._check(series)
+                self.properties = _tiff_properties(self._file)
+            except SlideError:
+                raise
+            except Exception as error:  # tifffile raises whatever the bytes lead it into
+                raise SlideError(first_line(error)) from None
+            stack.pop_all()
+        self.dimensions = [
+            (pages[0].keyframe.imagewidth, pages[0].keyframe.imagelength) for pages in self._levels
+        ]
+
+    def _check(self, series: Any) -> None:
+        for pages in self._levels:
+            page = pages[0].keyframe
+            samples = len(pages) * page.samplesperpixel
+            if samples not in (1, 3, 4) or page.imagedepth > 1:
+                raise SlideError(f"{samples} channels (axes {series.axes}): only RGB is read")
+            if page.dtype != np.uint8:
+                raise SlideError(f"samples of kind {page.dtype}: save it as 8-bit RGB")
+
+    def region(self, level: int, x: int, y: int, width: int, height: int) -> Image.Image:
+        """See Pyramid."""
+        try:
+            planes = [
+                self._page_region(page, x, y, width, height)
+                for page in self._levels[level]
+                if page is not None
+            ]
+        except Exception as error:  # codecs raise whatever the bytes lead them into
+            raise SlideError(f"damaged ({first_line(error)})") from None
+        pixels = np.concatenate(planes, axis=2)
+        pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
+        return Image.fromarray(pixels)
+
+    def _page_region(self, page: Any, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """(height, width, samples) uint8 of one page; decodes the tiles or strips it touches."""
+        key = page.keyframe
+        out = np.full((height, width, key.samplesperpixel), 255, np.uint8)
+        tall = key.tilelength if key.is_tiled else key.rowsperstrip
+        wide = key.tilewidth if key.is_tiled else key.imagewidth
+        across, down = -(-key.imagewidth // wide), -(-key.imagelength // tall)
+        planes = key.samplesperpixel if key.planarconfig == 2 else 1
+        for row in range(max(y // tall, 0), min(-(-(y + height) // tall), down)):
+            for column in range(max(x // wide, 0), min(-(-(x + width) // wide), across)):
+                for plane in range(planes):
+                    segment = self._segment(page, (plane * down + row) * across + column)
+                    if segment is None:
+                        continue
+                    part = out if planes == 1 else out[..., plane : plane + 1]
+                    right = key.imagewidth - column * wide  # what is beyond is padding
+                    segment = segment[: key.imagelength - row * tall, :right]
+                    _paste(part, segment, column * wide - x, row * tall - y)
+        return out
+
+    def _segment(self, page: Any, index: int) -> np.ndarray | None:
+        """(height, width, samples) of one tile or strip; None where the file has left it out."""
+        key, handle = page.keyframe, self._file.filehandle
+        if not page.databytecounts[index]:
+            return None
+        handle.seek(page.dataoffsets[index])
+        data = handle.read(page.databytecounts[index])
+        if len(data) < page.databytecounts[index]:
+            raise SlideError("file ends early")
+        tables = {"jpegtables": page.jpegtables} if page.jpegtables is not None else {}
+        segment, _, _ = key.decode(data, index, **tables)
+        return None if segment is None else segment[0]
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def _paste(out: np.ndarray, part: np.ndarray, left: int, top: int) -> None:
+    """Writes `part` into `out` at (left, top), which may lie outside, as may its far end."""
+    bottom, right = min(top + part.shape[0], out.shape[0]), min(left + part.shape[1], out.shape[1])
+    out[max(top, 0) : bottom, max(left, 0) : right] = part[
+        max(-top, 0) : bottom - top, max(-left, 0) : right - left
+    ]
+
+
+def _tiff_properties(file: Any) -> dict[str, str]:
+    """Resolution of the first page under OpenSlide's names, and that of OME's XML."""
+    properties = {"openslide.vendor": "ome" if file.is_ome else "tiff"}
+    tags = file.pages[0].tags
+    for name in ("XResolution", "YResolution"):
+        if name in tags and tags[name].value[1]:
+            properties[f"tiff.{name}"] = str(tags[name].value[0] / tags[name].value[1])
+    if "ResolutionUnit" in tags:
+        units = {2: "inch", 3: "centimeter"}
+        properties["tiff.ResolutionUnit"] = units.get(int(tags["ResolutionUnit"].value), "none")
+    if file.is_ome:
+        root = xml.etree.ElementTree.fromstring(file.ome_metadata)
+        pixels = root.find(".//{*}Image/{*}Pixels")
+        lens = root.find(".//{*}Objective")
+        found = {} if pixels is None else dict(pixels.attrib)
+        power = None if lens is None else lens.get("NominalMagnification")
+        properties |= {f"ome.{key}": value for key, value in found.items() if "Physical" in key}
+        properties |= {"openslide.objective-power": power} if power else {}
+    return properties
+
+
+@contextlib.contextmanager
+def _refuse_logged_errors(name: str) -> Iterator[None]:
+    """SlideError for what the logger `name` calls an error: tifffile goes on with half a file."""
+    found: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    logger, collector = logging.getLogger(name), Collector(logging.ERROR)
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(collector)
+    try:
+        yield
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = propagate
+    if found:
+        raise SlideError(f"damaged ({re.sub('<[^>]*>', '', found[0]).strip()})")

@@ -1,0 +1,92 @@
+import time
+
+import numpy as np
+import pytest
+
+from histo_simclr.prepare import near
+
+
+def hashes_with_copies(count, seed, bits=64):
+    """Different uint64: a quarter of them random, the rest those with 1 to 6 bits turned."""
+    rng = np.random.default_rng(seed)
+    base = rng.integers(0, 2**bits, count // 4, dtype=np.uint64, endpoint=False)
+    found = [base]
+    for _ in range(3):
+        copies = base.copy()
+        for _ in range(6):
+            turn = rng.random(len(base)) < 0.5
+            copies ^= np.where(turn, np.uint64(1) << rng.integers(0, 64, len(base), np.uint64), 0)
+        found.append(copies)
+    return rng.permutation(np.unique(np.concatenate(found)))
+
+
+def all_pairs(hashes, distance):
+    """Every pair by comparing all with all, with Python's own integers."""
+    values = [int(value) for value in hashes]
+    return {
+        (i, j): bits
+        for i in range(len(values))
+        for j in range(i + 1, len(values))
+        if (bits := (values[i] ^ values[j]).bit_count()) <= distance
+    }
+
+
+@pytest.mark.parametrize("distance", range(1, near.MAX_DISTANCE + 1))
+def test_pairs_are_those_of_comparing_all_with_all(distance):
+    hashes = hashes_with_copies(800, distance)
+    found, apart = near.pairs(hashes, distance)
+    expected = all_pairs(hashes, distance)
+    assert len(expected) > 50
+    assert dict(zip(map(tuple, found.tolist()), apart.tolist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize("agreeing", [1, 2, 3])
+def test_pairs_do_not_depend_on_how_the_bits_are_blocked(monkeypatch, agreeing):
+    hashes = hashes_with_copies(400, 7)
+    monkeypatch.setattr(near.math, "comb", lambda blocks, k: 1.0 if k == agreeing else 1e30)
+    found, _ = near.pairs(hashes, 3)
+    assert set(map(tuple, found.tolist())) == set(all_pairs(hashes, 3))
+
+
+def test_hashes_that_agree_in_most_bits_are_all_compared():
+    """As of blank patches: long runs of equal blocks."""
+    hashes = np.unique(np.random.default_rng(0).integers(0, 2**12, 600).astype(np.uint64))
+    found, _ = near.pairs(hashes, 4)
+    assert set(map(tuple, found.tolist())) == set(all_pairs(hashes, 4))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_hashes(count):
+    hashes = np.array([5, 4], np.uint64)[:count]
+    found, apart = near.pairs(hashes, 1)
+    assert found.tolist() == [[0, 1]][: max(count - 1, 0)]
+    assert apart.tolist() == [1][: max(count - 1, 0)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_kept_are_those_of_going_through_them_in_order(seed):
+    rng = np.random.default_rng(seed)
+    count, fixed = 200, 20
+    rows = rng.integers(0, count, (300, 2))
+    rows = np.unique(np.sort(rows[rows[:, 0] != rows[:, 1]], axis=1), axis=0)
+    expected = []
+    for row in range(count):
+        neighbors = set(rows[rows[:, 1] == row][:, 0].tolist())
+        if row < fixed or not neighbors & set(expected):
+            expected.append(row)
+    found = near.kept(rows, np.arange(count) < fixed)
+    assert np.flatnonzero(found).tolist() == expected
+
+
+def test_a_chain_keeps_every_second_row():
+    chain = np.stack([np.arange(9), np.arange(1, 10)], axis=1)
+    assert near.kept(chain, np.zeros(10, bool)).tolist() == [True, False] * 5
+
+
+def test_many_hashes_are_not_compared_all_with_all():
+    hashes = hashes_with_copies(200_000, 0)
+    start = time.process_time()
+    found, _ = near.pairs(hashes, 4)
+    # 0.5 CPU seconds when written; all pairs would take minutes.
+    assert time.process_time() - start < 10
+    assert len(found) > 50_000
