@@ -47,6 +47,18 @@ def test_what_cannot_be_used_is_one_line(arguments, message, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("command", ["views", "mix", "prepare"])
+def test_an_empty_folder_is_one_line(tmp_path, capsys, command):
+    empty, out = tmp_path / "empty", tmp_path / "out"
+    empty.mkdir()
+    more = {"views": [], "mix": ["--size", "1"], "prepare": ["--name", "x"]}[command]
+    assert cli.main([command, str(empty), "--out", str(out), *more]) == 2
+    line = capsys.readouterr().err.strip()
+    assert line.startswith(f"error: {empty}: no ")
+    assert "\n" not in line
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
 @pytest.mark.parametrize("file", ["mix.json", "index.parquet"])
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\x00"])
 def test_a_torn_mix_is_one_line(tmp_path, capsys, file, content):
