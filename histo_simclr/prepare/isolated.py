@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from histo_simclr.prepare.patches import ignore_interrupt
-
 # Tasks a worker that may be running or done: it never idles, and what waits stays little.
 TASKS_AHEAD = 2
 
@@ -56,8 +54,9 @@ def in_order(
                     if is_open:
                         waiting[number] = task
                         worker.start(number, task, silence)
-            while waiting and (first := next(iter(waiting))) in outcomes:
+            if waiting and (first := next(iter(waiting))) in outcomes:
                 yield waiting.pop(first), outcomes.pop(first)
+                continue  # gives the idle something to do before the next is used
             busy = [worker for worker in crew if worker.task is not None]
             if not busy and not is_open:
                 return
@@ -83,6 +82,8 @@ class _Worker:
         self._process: Any = None
 
     def start(self, number: int, task: Any, silence: float) -> None:
+        if self._process is not None and not self._process.is_alive():
+            self._forget()  # killed while it had nothing to do, as when memory runs out
         if self._process is None:
             self.connection, theirs = self._context.Pipe()
             self._process = self._context.Process(
@@ -137,7 +138,7 @@ def _heard_or_late(busy: list[_Worker]) -> list[_Worker]:
 
 
 def _serve(connection: Any, work: Work) -> None:
-    ignore_interrupt()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C, and cleans up
     while True:
         try:
             task = connection.recv()

@@ -6,7 +6,6 @@ Knows nothing of record sets and TensorFlow, so that a worker starts in a fracti
 import hashlib
 import io
 import re
-import signal
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -71,11 +70,6 @@ class Result(NamedTuple):
 
 class BadImageError(Exception):
     """A source that gives no patch; the message is the reason for rejected.csv."""
-
-
-def ignore_interrupt() -> None:
-    """Lets the parent alone answer Ctrl-C: it stops the workers and cleans up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def cut_sources(sources: Sequence[str | bytes], cutting: Cutting) -> list[Result]:

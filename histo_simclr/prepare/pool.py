@@ -1,20 +1,26 @@
-"""Items through worker processes and back, in order, few at a time in memory."""
+"""Images through worker processes and back, in order, few at a time in memory."""
 
-import collections
-import concurrent.futures
-import multiprocessing
+import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
-from histo_simclr.prepare import patches
+from histo_simclr.prepare import isolated, patches
+from histo_simclr.prepare.isolated import Lost
 from histo_simclr.prepare.item import Item, Walk
 from histo_simclr.prepare.patches import Cutting, Result
 
 # One task of a worker: enough images to outweigh its dispatch, little enough to stay balanced.
 TASK_IMAGES, TASK_BYTES = 32, 2**20
-# Tasks a worker that may be waiting or done: it never idles, and memory stays bounded.
-TASKS_AHEAD = 3
+# No decoder needs so long for 32 images; one that does has lost its way in a damaged file.
+SILENCE = 600.0  # seconds
+
+
+class Task(NamedTuple):
+    """Images that go to a worker together, and what becomes of them."""
+
+    items: list[Item]
+    cutting: Cutting
 
 
 def cores() -> int:
@@ -24,31 +30,44 @@ def cores() -> int:
 
 
 def in_order(walk: Walk, cutting: Cutting, workers: int) -> Iterator[tuple[Item, Result]]:
-    """Each item with its result, in the order of the walk, few at a time in memory."""
+    """Each item with its result, in the order of the walk, few at a time in memory.
+
+    With more than one worker an image that crashes its decoder, or keeps it busy for ten minutes,
+    is left out with that as the reason. One worker is this process itself.
+    """
+    tasks = (Task(items, cutting) for items in _batches(walk))
     if workers == 1:
-        for task in _tasks(walk):
-            yield from zip(task, patches.cut_sources(_data(task), cutting), strict=True)
+        for task in tasks:
+            yield from zip(task.items, _cut(task), strict=True)
         return
-    # Spawned, not forked: the parent runs TensorFlow's threads, which a fork would tear.
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=context, initializer=patches.ignore_interrupt
-    )
-    running: collections.deque[tuple[list[Item], Any]] = collections.deque()
-    try:
-        for task in _tasks(walk):
-            running.append((task, pool.submit(patches.cut_sources, _data(task), cutting)))
-            if len(running) > TASKS_AHEAD * workers:
-                done, future = running.popleft()
-                yield from zip(done, future.result(), strict=True)
-        while running:
-            done, future = running.popleft()
-            yield from zip(done, future.result(), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    outcomes = isolated.in_order(cut, tasks, workers=workers, silence=SILENCE)
+    with contextlib.closing(outcomes):
+        for task, results in outcomes:
+            found = _one_by_one(task) if isinstance(results, Lost) else results
+            yield from zip(task.items, found, strict=True)
 
 
-def _tasks(walk: Walk) -> Iterator[list[Item]]:
+def cut(task: Task) -> Iterator[list[Result]]:
+    """What `isolated` runs in the workers."""
+    yield _cut(task)
+
+
+def _cut(task: Task) -> list[Result]:
+    # An item that is left out anyway is not read.
+    sources = [b"" if item.reason else item.data for item in task.items]
+    return patches.cut_sources(sources, task.cutting)
+
+
+def _one_by_one(task: Task) -> list[Result]:
+    """The results of a task that was lost, without the image that did it."""
+    alone = (Task([item], task.cutting) for item in task.items)
+    return [
+        Result("", [], results.reason) if isinstance(results, Lost) else results[0]
+        for _, results in isolated.in_order(cut, alone, workers=1, silence=SILENCE)
+    ]
+
+
+def _batches(walk: Walk) -> Iterator[list[Item]]:
     task, size = [], 0
     for item in walk():
         task.append(item)
@@ -67,8 +86,3 @@ def _size(item: Item) -> int:
         return os.stat(item.data).st_size
     except OSError:
         return 0
-
-
-def _data(task: list[Item]) -> list[str | bytes]:
-    # An item that is left out anyway travels as no bytes.
-    return [b"" if item.reason else item.data for item in task]

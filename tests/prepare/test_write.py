@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 
 from histo_simclr import image_hash, records
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import pool, record_set
+from histo_simclr.prepare import isolated, pool, record_set
 from histo_simclr.prepare.item import Item
 from histo_simclr.prepare.patches import Cutting
+
+CUTTING = Cutting(32, 32, "jpeg", 90)
 
 
 @pytest.fixture
@@ -289,6 +292,23 @@ def test_name_without_letters_is_refused():
         record_set.slug("--")
 
 
+def test_an_image_that_never_ends_costs_itself_only(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(pool, "SILENCE", 3.0)
+    names = [f"{number}.jpg" for number in range(40)]
+    for name in names:
+        (tmp_path / name).write_bytes(images.encode(images.pixels(32, 32)))
+    (tmp_path / "7.jpg").unlink()
+    os.mkfifo(tmp_path / "7.jpg")  # opening it waits for somebody to write
+
+    def walk():
+        return (Item(name, str(tmp_path / name)) for name in names)
+
+    found = {item.name: result for item, result in pool.in_order(walk, CUTTING, 2)}
+    assert list(found) == names
+    assert found.pop("7.jpg").reason == "no sign of life for 3 s"
+    assert all(len(result.patches) == 1 and not result.reason for result in found.values())
+
+
 def test_images_in_flight_stay_few(tmp_path, images):
     (tmp_path / "1.jpg").write_bytes(images.encode(images.pixels(32, 32)))
     walked = 0
@@ -299,9 +319,9 @@ def test_images_in_flight_stay_few(tmp_path, images):
             walked += 1
             yield Item(str(number), str(tmp_path / "1.jpg"))
 
-    results = pool.in_order(walk, Cutting(32, 32, "jpeg", 90), 2)
+    results = pool.in_order(walk, CUTTING, 2)
     names = [next(results)[0].name for _ in range(100)]
     assert names == [str(number) for number in range(100)]
-    ahead = pool.TASK_IMAGES * (2 * pool.TASKS_AHEAD + 2)
+    ahead = pool.TASK_IMAGES * (2 * isolated.TASKS_AHEAD + 2)
     assert walked <= 100 + ahead
     results.close()
