@@ -170,9 +170,17 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
         raise InputError(
             f"cannot be read ({error})", where=path, way_out="make the folder again"
         ) from error
+    if not isinstance(content, dict):
+        raise InputError("is no JSON object", where=path, way_out="make the folder again")
     if missing := [key for key in keys if key not in content]:
         raise InputError(f"lacks {', '.join(missing)}", where=path, way_out="make the folder again")
     return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes what `read_json` reads, in a form that people read too."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def read_parquet(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:

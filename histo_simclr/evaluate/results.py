@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from histo_simclr import tables
 from histo_simclr.evaluate import metrics
 from histo_simclr.evaluate.probe import Probed
 
@@ -119,7 +120,9 @@ def format_table(results: dict[str, Any]) -> str:
     for entry in judged["per_class"]:
         shares = (_number(entry[key]) for key in ("precision", "recall", "f1"))
         classes.append([f"  {entry['class']}", *shares, f"{entry['support']:,}"])
-    blocks = [[head], _aligned(rows), _aligned(differences), _aligned(classes), _foot(results)]
+    figures = range(1, len(rows[0]))
+    parts = [tables.aligned(each, right=figures) for each in (rows, differences, classes)]
+    blocks = [[head], *parts, _foot(results)]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
 
@@ -132,19 +135,6 @@ def _foot(results: dict[str, Any]) -> list[str]:
         f"{bootstrap['units']:,} test {plural}; differences are of macro-F1, paired",
         f"C: inverse penalty, chosen on {validation['patches']:,} training patches{whole}",
         *(f"note: {note}" for note in results["notes"]),
-    ]
-
-
-def _aligned(cells: list[list[str]]) -> list[str]:
-    if not cells:
-        return []
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if index else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
     ]
 
 

@@ -6,10 +6,11 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from histo_simclr import tables
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import acquire, holdings, registry
 from histo_simclr.prepare.registry import Cohort
@@ -103,10 +104,12 @@ def listed(cohorts: Sequence[Cohort]) -> str:
         row = [each.name, each.list, ";".join(each.organ), ";".join(each.stain), _mpp(each)]
         row += [each.kind, _count(each.slides), _count(each.patches)]
         rows.append([*row, each.license, each.commercial_use, _obtain(each)])
+    # Figures stand at the right.
+    table = "\n".join(tables.aligned(rows, right={6, 7}))
     slides = sum(each.slides or 0 for each in cohorts if each.kind != "patch")
     patches = sum(each.patches or 0 for each in cohorts)
     return (
-        f"{_table(rows)}\n\n{len(cohorts)} cohorts; where it is known (not: -), {slides:,} slides "
+        f"{table}\n\n{len(cohorts)} cohorts; where it is known (not: -), {slides:,} slides "
         f"and {patches:,} patches. More of one: histo-simclr datasets {cohorts[0].name}"
     )
 
@@ -157,14 +160,14 @@ def _checked(
         rows.append(row)
     absent = [["missing", "obtain", "from"]]
     absent += [[each.name, _obtain(each), each.url] for each in missing]
-    tables = [_table(each) for each in (rows, absent) if len(each) > 1]
+    blocks = ["\n".join(tables.aligned(each)) for each in (rows, absent) if len(each) > 1]
     if foreign:
-        tables.append(f"not in the registry: {', '.join(foreign)}")
+        blocks.append(f"not in the registry: {', '.join(foreign)}")
     states = [each.state for each in held]
     counts = [f"{states.count(each)} {each}" for each in dict.fromkeys(sorted(states))]
     counts += [f"{len(missing)} of {len(chosen)} cohorts missing"]
     hint = f"; how to get one: histo-simclr datasets {missing[0].name}" if missing else ""
-    return "\n\n".join([*tables, f"{folder}: {', '.join(counts)}{hint}"])
+    return "\n\n".join([*blocks, f"{folder}: {', '.join(counts)}{hint}"])
 
 
 def _as_dict(cohort: Cohort, folder: Path = DATA) -> dict[str, Any]:
@@ -187,10 +190,3 @@ def _count(count: int | None) -> str:
 
 def _of(found: int | None, wanted: int | None) -> str:
     return "-" if found is None else f"{found:,} of {'?' if wanted is None else f'{wanted:,}'}"
-
-
-def _table(rows: Iterable[Sequence[str]]) -> str:
-    rows = list(rows)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(f"{t:<{w}}" for t, w in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)

@@ -4,7 +4,6 @@ Holds a few bytes a candidate row in memory; all else passes through by row grou
 """
 
 import itertools
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,8 +137,8 @@ def mix(
             )
         if stain_patches:
             stains = stain_statistics.measure(found, selected.rows, stain_patches, seed)
-            _write_json(folder / "stain_statistics.json", stains)
-        _write_json(folder / "mix.json", info)
+            records.write_json(folder / "stain_statistics.json", stains)
+        records.write_json(folder / "mix.json", info)
         datasheet.of_mix(folder, _command(paths, info, stain_patches))
     return out
 
@@ -240,8 +239,3 @@ def _command(paths: list[Path], info: dict[str, Any], stain_patches: int) -> str
     rules = info["rules"] | {"near_duplicates": info["rules"]["near"], "near": None}
     flags |= {f"--{name.replace('_', '-')}": value for name, value in rules.items()}
     return wording.command("mix", [f"RECORDS/{path.parent.name}" for path in paths], flags)
-
-
-def _write_json(file: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    file.write_text(text + "\n", encoding="utf-8")

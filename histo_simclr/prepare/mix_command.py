@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from histo_simclr import records
+from histo_simclr import records, tables
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import mix, near, selection
 
@@ -94,10 +94,4 @@ def _print_cohorts(cohorts: dict[str, dict[str, Any]]) -> None:
     for name, each in cohorts.items():
         counts = (f"{each[number]:,}" for number in numbers)
         table.append((name, *counts, *(each[word] or "?" for word in words)))
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    for row in table:
-        cells = [
-            cell.rjust(width) if 1 <= column <= len(numbers) else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
+    print(*tables.aligned(table, right=range(1, 1 + len(numbers))), sep="\n")

@@ -4,12 +4,12 @@ import collections
 import contextlib
 import csv
 import importlib.metadata
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from histo_simclr import records
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import plan as planning
 from histo_simclr.prepare.item import Item
@@ -181,8 +181,7 @@ class RecordSetWriter:
         info |= cohort._asdict() | {"name": self._name}
         info |= {"cutting": self._cutting._asdict(), "settings": settings}
         info |= {"versions": _versions()}
-        text = json.dumps(info, indent=2, ensure_ascii=False)
-        (self._folder / "record_set.json").write_text(text + "\n", encoding="utf-8")
+        records.write_json(self._folder / "record_set.json", info)
 
     def close(self) -> None:
         """Closes what is open, after success or failure."""

@@ -1,10 +1,10 @@
 """Flags of `histo-simclr prepare --slides`: what they are called, what they may be."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from histo_simclr import records
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import slide_list, slide_table, slides, wording
 from histo_simclr.prepare.inspection import Slides
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace, cohort: Cohort, cutting: Cutting, defaults: It
         settings=settings,
         made_by=_command(args, cohort, cutting, defaults, settings),
     )
-    print(slide_table.say(json.loads((path / "summary.json").read_text(encoding="utf-8"))))
+    print(slide_table.say(records.read_json(path / "summary.json")))
     print(f"wrote {path}: {', '.join(sorted(each.name for each in path.iterdir()))}")
     if args.plan_only:
         print(f"next: histo-simclr prepare … --slides --plan {path / 'plan.parquet'}")

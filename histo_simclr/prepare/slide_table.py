@@ -1,7 +1,6 @@
 """What became of each slide: one row a slide in slides.csv, whatever happened to it."""
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -133,11 +132,6 @@ class Counts:
             },
             "warnings": {row.wsi: row.warning for row in rows if row.warning},
         }
-
-
-def write_summary(path: Path, summary: dict[str, Any]) -> None:
-    """Writes summary.json."""
-    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def say(summary: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from histo_simclr import records
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import (
     cut_slides,
@@ -89,7 +90,7 @@ def prepare(
                 writer.finish(where, settings)
             datasheet.of_record_set(folder, made_by)
         slide_table.write_csv(folder / "slides.csv", rows.values())
-        slide_table.write_summary(folder / "summary.json", counts.summary(list(rows.values())))
+        records.write_json(folder / "summary.json", counts.summary(list(rows.values())))
         if plan is None:
             _draw_sheets(folder, rows)
     return target

@@ -2,10 +2,10 @@
 
 import argparse
 import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
+from histo_simclr import records
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import datasheet, pool, slide_flags, sources, whole, wording
 from histo_simclr.prepare import plan as planning
@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> None:
         max_rejected=args.max_rejected,
         workers=args.workers,
     )
-    info = json.loads((path / "record_set.json").read_text(encoding="utf-8"))
+    info = records.read_json(path / "record_set.json")
     counts = ", ".join(f"{count:,} {split}" for split, count in info["counts"].items())
     print(f"{path}: {counts} patches of {info['px']} px; {info['rejected']} images rejected")
     if info["rejected"]:
