@@ -65,5 +65,5 @@ def compiler_options(mesh: Mesh) -> dict[str, str]:
     if mesh.devices.flat[0].platform != "cpu":
         return {}
     # YNNPACK for reductions only. By default it takes convolutions too, and its gradients of
-    # kernels are slow: the step takes up to twice as long (docs/benchmarks.md).
+    # kernels are slow: the step takes a third longer (docs/benchmarks.md).
     return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
