@@ -27,7 +27,9 @@ class TiffPyramid:
             try:
                 with _refuse_logged_errors("tifffile"):
                     self._file = stack.enter_context(tifffile.TiffFile(path))
-                    len(self._file.pages)  # walks the whole chain, which a torn file breaks
+                    # Walks the whole chain of directories, which a torn file breaks.
+                    if not len(self._file.pages):
+                        raise SlideError("no image in it: the file is cut off")
                     series = self._file.series[0]
                 self._levels = [list(level.pages) for level in series.levels]
                 self._check(series)
