@@ -2,8 +2,8 @@
 
 The paper names few of its 57 datasets; `in_paper` says how each row came to be here. Licenses are
 as their publishers state them and have to be checked again before any redistribution; citations and
-overlaps are from the literature. Counts: NCI's Imaging Data Commons where the note says so (one
-DICOM series is one slide), else the publisher's or a public list's.
+overlaps are from the literature as known, not looked up again. Counts: NCI's Imaging Data Commons
+where the note says so (one DICOM series is one slide), else the publisher's or a public list's.
 """
 
 import csv
