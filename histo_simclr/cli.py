@@ -10,7 +10,7 @@ from histo_simclr.errors import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; 0 on success, 2 after one clear line about bad input."""
+    """Runs one command; 0 on success, 2 after one clear line about bad input, 130 after Ctrl-C."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     try:
@@ -19,6 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -11,12 +11,16 @@
 #
 #   PYTHON                     the Python that makes .venv (3.11 to 3.13; default: the first found)
 #   HISTO_SIMCLR_ACCELERATOR   cpu, cuda12, cuda13 or tpu, instead of what the machine seems to have
+#   HISTO_SIMCLR_EXTRA         beam or dataflow: another environment, .venv-beam or .venv-dataflow,
+#                              with that extra too, pinned by launch/beam_constraints.txt
 set -euo pipefail
 
 root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-venv=$root/.venv
+extra=${HISTO_SIMCLR_EXTRA:-}
+name=.venv${extra:+-$extra} # Beam needs older packages than we do, so it has an environment of its own
+venv=$root/$name
 stamp=$venv/histo-simclr.txt # first line: what it is for; rest: what was installed. Written last.
-log=$root/.venv.log
+log=$root/$name.log
 unfinished="unfinished"
 
 say() { printf 'local.sh: %s\n' "$*" >&2; }
@@ -24,6 +28,11 @@ fail() {
   say "$@"
   exit 1
 }
+
+case $extra in
+  "" | beam | dataflow) ;;
+  *) fail "HISTO_SIMCLR_EXTRA=$extra: unknown; set beam or dataflow, or none" ;;
+esac
 
 accelerator() {
   local driver
@@ -57,7 +66,9 @@ accelerator() {
 }
 
 # What the environment has to be; read without starting anything, so that a ready one costs nothing.
-wanted_packages() { cat "$root/requirements.txt" "$root/pyproject.toml"; }
+wanted_packages() {
+  cat "$root/requirements.txt" "$root/pyproject.toml" ${extra:+"$root/launch/beam_constraints.txt"}
+}
 
 # Is it ready for accelerator $1? One made for GPU or TPU also serves the CPU: on a cluster the
 # login node must not take the environment away from a job on a GPU node.
@@ -91,14 +102,14 @@ find_python() {
 prepare() {
   local for=$1 extras=dev python old
   if [[ -e $venv && ! -f $stamp ]]; then
-    fail "$venv was not made by this script; move it away, or use it: .venv/bin/python …"
+    fail "$venv was not made by this script; move it away, or use it: $name/bin/python …"
   fi
   old=$(head -n 1 "$stamp" 2>/dev/null || true)
   # In place where pins changed, and from CPU to GPU, which only adds packages. All else is made
   # anew: the CUDA plugins exclude each other, and an installation cut off may hold anything.
   if [[ ! -x $venv/bin/python || ($old != "$for" && $old != cpu) ]] || ! same_python; then
     python=$(find_python)
-    say "making .venv with $python"
+    say "making $name with $python"
     rm -rf "$venv"
     mkdir "$venv"
     echo "$unfinished" >"$stamp"
@@ -106,15 +117,16 @@ prepare() {
     echo "$python" >"$venv/made-by.txt"
   fi
   [[ $for == cpu ]] || extras+=,$for
-  say "installing the pinned packages with JAX for $for into .venv: minutes, some GB; log: .venv.log"
+  [[ -z $extra ]] || extras+=,$extra
+  say "installing the pinned packages with JAX for $for into $name: minutes, some GB; log: $name.log"
   cp "$stamp" "$venv/stamp.old"
   echo "$unfinished" >"$stamp"
   if ! (cd "$root" && "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
-    --editable ".[$extras]") >"$log" 2>&1; then
+    ${extra:+--constraint launch/beam_constraints.txt} --editable ".[$extras]") >"$log" 2>&1; then
     # While it resolves and downloads, pip changes nothing.
     grep -q "^Installing collected packages" "$log" || mv "$venv/stamp.old" "$stamp"
     fail "pip could not install the packages: $(grep -m 1 ERROR "$log" || tail -n 1 "$log");" \
-      "see .venv.log, check the network, and run the same command again"
+      "see $name.log, check the network, and run the same command again"
   fi
   { echo "$for" && wanted_packages; } >"$venv/stamp.new"
   mv "$venv/stamp.new" "$stamp"
@@ -124,9 +136,9 @@ prepare() {
 for=$(accelerator)
 if ! ready "$for"; then
   # Two at once: the second waits, then finds it ready. (macOS has no flock: there, start one.)
-  exec 9>"$root/.venv.lock"
+  exec 9>"$root/$name.lock"
   if command -v flock >/dev/null && ! flock --nonblock 9; then
-    say "another local.sh is preparing .venv: waiting for it"
+    say "another local.sh is preparing $name: waiting for it"
     flock 9
   fi
   ready "$for" || prepare "$for"
@@ -136,6 +148,6 @@ fi
 # Also when a CUDA JAX is installed: it would look for a GPU, and complain.
 [[ $for != cpu ]] || export JAX_PLATFORMS=${JAX_PLATFORMS:-cpu}
 export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
-say ".venv is ready, JAX runs on $for: python $*"
+say "$name is ready, JAX runs on $for: python $*"
 cd "$root"
 exec "$venv/bin/python" "$@"

@@ -49,6 +49,8 @@ RULES = {
     "prepare": "prepare slides records tables image_hash provenance PIL pyarrow"
     " tensorflow_datasets tensorflow",
     "prepare.datasheet": "prepare records pictures pyarrow",
+    "prepare.on_beam": "prepare apache_beam",
+    "prepare.storage": "fsspec",
     "prepare.registry": "prepare.registry_row",
     "prepare.registry_row": "",
     "prepare.acquire": "prepare.registry_row",
@@ -70,6 +72,7 @@ CORE = ("views", "model", "optimizer", "pretrain.objective", "pretrain.step")
 NOT_IN_CORE = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "argparse", "logging"}
 # Seconds at import, or a clash with the accelerator's memory: only where a function needs them.
 INSIDE_FUNCTIONS = {"clu", "tensorboard", "matplotlib", "tensorflow", "tensorflow_datasets"}
+INSIDE_FUNCTIONS |= {"apache_beam", "fsspec"}
 TENSORFLOW_AT_THE_TOP = {"input.reader"}
 # Words that say where a thing was put, not what it is.
 FORBIDDEN_STEMS = {"utils", "util", "common", "misc", "helpers", "helper"}

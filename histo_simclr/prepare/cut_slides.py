@@ -1,19 +1,19 @@
-"""The chosen places of one slide → encoded patches, in a file that the parent takes over.
+"""The chosen places of one slide → encoded patches, in a part that the parent takes over.
 
-Runs in a process of its own (`isolated`). It holds one region at a time; what it has encoded waits
+Runs in a process of its own, see `parts`. It holds one region at a time; what it has encoded waits
 on disk, so memory does not grow with the number of patches, and a slide that fails half-way leaves
 no record behind.
 """
 
+import contextlib
 import pickle
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Generator, Iterator
+from typing import IO, Any, NamedTuple
 
 from PIL import Image
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import patches
+from histo_simclr.prepare import patches, storage
 from histo_simclr.prepare.patches import Cutting, Patch
 from histo_simclr.prepare.slide_table import FAILED, UNREADABLE, Row
 from histo_simclr.slides import reader
@@ -31,7 +31,6 @@ class Task(NamedTuple):
       mpp: µm/px of level 0 as (x, y).
       places: what to read.
       cutting: px and encoding of the patches.
-      spool: file for the encoded patches.
     """
 
     row: Row
@@ -39,38 +38,50 @@ class Task(NamedTuple):
     mpp: tuple[float, float]
     places: Places
     cutting: Cutting
-    spool: Path
+
+    def identity(self) -> tuple[Any, ...]:
+        """All that decides the patches, see `parts`."""
+        return self.row, self.mpp, self.places, self.cutting, storage.state(self.path)
 
 
-def cut(task: Task) -> Iterator[Row | None]:
-    """Reads and encodes all places; the row gets a status if that fails."""
+def cut(task: Task, file: IO[bytes]) -> Iterator[None]:
+    """Reads and encodes all places; writes the slide's row, and behind it every Patch.
+
+    If that fails, the row with its status stands there alone.
+    """
+    pickle.dump(task.row, file)
+    failed = yield from _cut(task, file)
+    if failed:
+        file.seek(0)
+        file.truncate()
+        pickle.dump(failed, file)
+
+
+def _cut(task: Task, file: IO[bytes]) -> Generator[None, None, Row | None]:
     count = len(task.places.x)
-    try:
-        slide = reader.open_slide(task.path, task.mpp)
-    except InputError:
-        raise
-    except Exception as error:  # a library that opens slides may raise anything
-        yield task.row.ended(UNREADABLE, str(error))
-        return
-    with slide, open(task.spool, "wb") as file:
+    with contextlib.ExitStack() as opened:
+        try:
+            path = opened.enter_context(storage.on_disk(task.path))
+            slide = opened.enter_context(reader.open_slide(path, task.mpp))
+        except InputError:
+            raise
+        except Exception as error:  # a library that opens slides may raise anything
+            return task.row.ended(UNREADABLE, str(error))
         outside = _outside(slide, task)
         if outside:
             reason = f"{outside} of {count} places of the plan are outside the slide or too fine"
-            yield task.row.ended(FAILED, reason)
-            return
+            return task.row.ended(FAILED, reason)
         for number in range(count):
             try:
                 patch = _patch(slide, task, number)
             except SlideError as error:
-                yield task.row.ended(UNREADABLE, f"patch {number + 1} of {count}: {error}")
-                return
+                return task.row.ended(UNREADABLE, f"patch {number + 1} of {count}: {error}")
             except Exception as error:  # a library that reads slides may raise anything
                 reason = f"patch {number + 1} of {count}: {type(error).__name__}: {error}"
-                yield task.row.ended(FAILED, reason)
-                return
+                return task.row.ended(FAILED, reason)
             pickle.dump(patch, file)
             yield None
-    yield task.row
+    return None
 
 
 def _outside(slide: Slide, task: Task) -> int:
@@ -90,9 +101,7 @@ def _patch(slide: Slide, task: Task, number: int) -> Patch:
     return patches.encode(Image.fromarray(pixels), task.cutting, x=x, y=y, side=px)
 
 
-def spooled(path: Path, count: int) -> Iterator[Patch]:
-    """The patches of a spool file that `cut` has filled; the file is gone afterwards."""
-    with open(path, "rb") as file:
-        for _ in range(count):
-            yield pickle.load(file)
-    path.unlink()
+def patches_of(file: IO[bytes], count: int) -> Iterator[Patch]:
+    """The patches that `cut` has written, from a part that was read up to them."""
+    for _ in range(count):
+        yield pickle.load(file)

@@ -1,15 +1,14 @@
 """The first look at all slides of a job: what opens, at what µm/px; before any work is done."""
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import isolated, survey
+from histo_simclr.prepare import engine, survey
+from histo_simclr.prepare.engine import Engine
 from histo_simclr.prepare.isolated import Lost
 from histo_simclr.prepare.item import Item
-from histo_simclr.prepare.progress import Progress
 from histo_simclr.prepare.slide_table import FAILED, NO_MPP, Row
 from histo_simclr.prepare.survey import Sampling
 from histo_simclr.slides import regions
@@ -23,20 +22,20 @@ class Slides(NamedTuple):
       mpp: µm/px of level 0 by name or id, number or (x, y).
       regions: folder of masks and GeoJSONs; None without.
       skip_no_mpp: whether slides without mpp are set aside instead of stopping the job.
-      workers: processes.
-      silence: seconds without a sign of life after which a slide is set aside.
+      engine: where the work is done.
+      parts: folder of what is done, where every worker reaches it; None: beside the result.
     """
 
     items: list[Item]
     mpp: dict[str, Any]
     regions: Path | None
     skip_no_mpp: bool
-    workers: int
-    silence: float
+    engine: Engine
+    parts: str | None
 
 
-def inspected(slides: Slides, px: int, sampling: Sampling, folder: Path) -> dict[str, Row]:
-    """Rows by name, after every slide was opened.
+def inspected(slides: Slides, px: int, sampling: Sampling, parts: str) -> dict[str, Row]:
+    """Rows by name, after every slide was opened; what is done is kept in `parts`.
 
     Raises:
       InputError: slides without mpp, unless they are to be skipped; regions that cannot be used.
@@ -44,8 +43,10 @@ def inspected(slides: Slides, px: int, sampling: Sampling, folder: Path) -> dict
     rows = {item.name: _row(item) for item in slides.items}
     series: set[str] = set()
     bad_regions = []
-    todo = tasks(slides, dict(rows), px, sampling, folder)
-    for task, found in isolate(slides, survey.inspect, todo, "slides opened", len(rows)):
+    todo = tasks(slides, dict(rows), px, sampling)
+    for task, found, _ in engine.run(
+        slides.engine, survey.inspect, todo, parts, "slides opened", len(rows)
+    ):
         if isinstance(found, Lost):
             rows[task.row.wsi] = task.row.ended(FAILED, found.reason)
             continue
@@ -67,7 +68,7 @@ def inspected(slides: Slides, px: int, sampling: Sampling, folder: Path) -> dict
 
 
 def tasks(
-    slides: Slides, rows: dict[str, Row], px: int, sampling: Sampling, folder: Path
+    slides: Slides, rows: dict[str, Row], px: int, sampling: Sampling
 ) -> Iterator[survey.Task]:
     """Tasks of the slides that have a row, and whose way has not ended."""
     for item in slides.items:
@@ -76,8 +77,7 @@ def tasks(
             continue
         region = slides.regions and regions.find_file(slides.regions, item.slide)
         mpp = slides.mpp.get(item.name) or slides.mpp.get(item.slide, 0.0)
-        file = folder / "qc" / picture_name(row)
-        yield survey.Task(row, str(item.data), mpp, region, px, sampling, file)
+        yield survey.Task(row, str(item.data), mpp, region, px, sampling)
 
 
 def _row(item: Item) -> Row:
@@ -100,19 +100,6 @@ def _refuse_no_mpp(without: list[Row], skip: bool) -> None:
 def _quoted(name: str) -> str:
     escaped = name.replace('"', '""')
     return f'"{escaped}"' if any(mark in name for mark in ',"\n') else name
-
-
-def isolate(
-    slides: Slides, work: isolated.Work, tasks: Iterator[Any], what: str, total: int
-) -> Iterator[tuple[Any, Any]]:
-    """Runs the tasks by `isolated`, with a line of progress; `what` is plural."""
-    progress = Progress(what, total)
-    results = isolated.in_order(work, tasks, workers=slides.workers, silence=slides.silence)
-    with contextlib.closing(results):
-        for number, (task, found) in enumerate(results):
-            progress.show(number)
-            yield task, found
-    progress.close()
 
 
 def picture_name(row: Row) -> str:

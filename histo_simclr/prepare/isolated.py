@@ -142,12 +142,19 @@ def _serve(connection: Any, work: Work) -> None:
     while True:
         try:
             task = connection.recv()
-        except EOFError:  # the parent is gone
+        except (EOFError, ConnectionError):  # the parent is gone
             return
         try:
             outcome = None
             for outcome in work(task):  # noqa: B007 - the last one counts
-                connection.send(("alive", None))
-            connection.send(("done", outcome))
+                _say(connection, "alive", None)
+            _say(connection, "done", outcome)
         except Exception as error:  # raised again in the parent
-            connection.send(("raised", error))
+            _say(connection, "raised", error)
+
+
+def _say(connection: Any, kind: str, message: Any) -> None:
+    try:
+        connection.send((kind, message))
+    except ConnectionError:  # the parent is gone
+        raise SystemExit from None

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from histo_simclr import image_hash
+from histo_simclr.prepare import storage
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 # Modes whose conversion to 8-bit RGB loses nothing that one could see. Others (16-bit gray, CMYK,
@@ -91,12 +92,12 @@ def _read(source: str | bytes) -> bytes:
     if isinstance(source, bytes):
         return source
     try:
-        with open(source, "rb") as file:
+        with storage.open_file(source) as file:
             return file.read()
     except FileNotFoundError:
         raise BadImageError("no such file") from None
     except OSError as error:
-        raise BadImageError(f"cannot be read ({error.strerror})") from None
+        raise BadImageError(f"cannot be read ({error.strerror or error})") from None
 
 
 def cut_image(data: bytes, cutting: Cutting) -> list[Patch]:

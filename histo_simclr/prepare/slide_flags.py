@@ -1,12 +1,22 @@
 """Flags of `histo-simclr prepare --slides`: what they are called, what they may be."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
 from histo_simclr import records
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import slide_list, slide_table, slides, wording
+from histo_simclr.prepare import (
+    engine,
+    pool,
+    slide_list,
+    slide_table,
+    slides,
+    storage,
+    wording,
+)
+from histo_simclr.prepare.engine import Engine
 from histo_simclr.prepare.inspection import Slides
 from histo_simclr.prepare.item import Item
 from histo_simclr.prepare.patches import Cutting
@@ -28,6 +38,9 @@ DEFAULTS = {
     "plan_only": False,
     "plan": None,
     "silence": 600.0,
+    "runner": None,
+    "beam_options": "",
+    "parts": None,
 }
 
 
@@ -63,6 +76,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="a slide whose reader says nothing for so long is set aside",
     )
+    add(
+        "--runner",
+        metavar="NAME",
+        help="where the work is done: local (processes of this machine), embedded (the same under "
+        "Apache Beam; the default where Beam is installed), or a runner of Beam's: "
+        "DataflowRunner, FlinkRunner, SparkRunner, PortableRunner …",
+    )
+    add("--beam-options", metavar="OPTIONS", help="of that runner: '--name=value …'")
+    add(
+        "--parts",
+        metavar="DIR",
+        help="where finished slides wait until all are: a folder that every worker reaches, "
+        "perhaps gs://… (default: beside the result)",
+    )
 
 
 def refuse_without_slides(args: argparse.Namespace) -> None:
@@ -77,15 +104,17 @@ def run(args: argparse.Namespace, cohort: Cohort, cutting: Cutting, defaults: It
     """`histo-simclr prepare --slides` with parsed arguments; prints what was written."""
     where = " ".join(args.source)
     _check(args)
+    items = slide_list.find(
+        args.source, defaults=defaults, pattern=args.pattern, labels=args.labels
+    )
     found = Slides(
-        items=slide_list.find(
-            args.source, defaults=defaults, pattern=args.pattern, labels=args.labels
-        ),
+        # Absolute: a worker of a cluster may stand in another folder.
+        items=[item._replace(data=storage.absolute(item.data)) for item in items],
         mpp=resolution.read_table(args.mpp_table) if args.mpp_table else {},
-        regions=args.regions,
+        regions=args.regions and args.regions.absolute(),
         skip_no_mpp=args.skip_no_mpp,
-        workers=args.workers,
-        silence=args.silence,
+        engine=_engine(args),
+        parts=args.parts and storage.absolute(args.parts),
     )
     if args.plan:
         found = slides.follow(found, args.plan, cutting.px, where)
@@ -160,6 +189,22 @@ def targets(text: str) -> tuple[Target, ...]:
     if len(set(mpps)) < len(mpps):
         raise InputError(f"{text!r} has one twice", where="--mpp", way_out="give each once")
     return tuple(Target(*each) for each in zip(mpps, shares, strict=True))
+
+
+def _engine(args: argparse.Namespace) -> Engine:
+    runner = args.runner or engine.default_runner()
+    try:
+        options = tuple(shlex.split(args.beam_options))
+    except ValueError as error:
+        raise InputError(
+            f"{args.beam_options!r} ({error})", where="--beam-options", way_out="close the quotes"
+        ) from None
+    if options and runner == engine.LOCAL:
+        raise InputError(
+            "are about Apache Beam", where="--beam-options", way_out="name a --runner too"
+        )
+    workers = args.workers or (pool.cores() if runner in (engine.LOCAL, engine.EMBEDDED) else 1)
+    return Engine(runner, options, workers, args.silence)
 
 
 def _check(args: argparse.Namespace) -> None:

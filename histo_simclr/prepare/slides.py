@@ -1,6 +1,7 @@
 """Whole slides → one record set, or only the plan of it; whole or not at all.
 
 inspect all → list what lacks an mpp → survey each, write the plan → read the planned patches.
+What is done of a slide is kept as a part until the whole is there: a job that was killed goes on.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from histo_simclr.errors import InputError
 from histo_simclr.prepare import (
     cut_slides,
     datasheet,
+    engine,
     inspection,
     plan_file,
     slide_table,
@@ -47,8 +49,8 @@ def prepare(
 
     In it besides the record set: plan.parquet, slides.csv (every slide with its status),
     summary.json (counts), and in qc/ a picture of each slide and contact sheets, unless an
-    older plan is followed, which has them. The bytes depend on the slides and
-    arguments alone, not on `workers`.
+    older plan is followed, which has them. The bytes depend on the slides and arguments alone, not
+    on the engine, nor on how often the command was killed and started again.
 
     Args:
       slides: what to read.
@@ -61,19 +63,19 @@ def prepare(
       made_by: the command, for the datasheet.
 
     Raises:
-      InputError: bad arguments, no slide that gives a patch, or the place cannot be written.
-        Nothing is left behind then.
+      InputError: bad arguments, no slide that gives a patch, the place cannot be written, or
+        another process is at work on it. The parts of slides that are done are kept then.
     """
     name = slug(cohort.name)
     target = Path(out) / name / ("plan" if plan_only else VERSION)
     whole.refuse_existing(target, "the plan" if plan_only else "the record set")
     planned = planning.plan(lambda: iter(slides.items), where)
-    with whole.new_folder(target, beside=Path(out)) as folder:
-        rows = inspection.inspected(slides, cutting.px, sampling, folder)
+    with whole.resumable_folder(target, Path(out), slides.parts) as (folder, parts):
+        rows = inspection.inspected(slides, cutting.px, sampling, parts)
         counts = Counts(cohort.name)
         if plan is None:
             (folder / "qc").mkdir()
-            rows = _surveyed(slides, rows, cutting.px, sampling, folder)
+            rows = _surveyed(slides, rows, cutting.px, sampling, folder, parts)
         else:
             rows = _followed(plan, rows, cutting.px, folder)
         _refuse_nothing(rows, where)
@@ -85,7 +87,7 @@ def prepare(
         else:
             writer = RecordSetWriter(folder, name, cohort, cutting, planned)
             with contextlib.closing(writer):
-                rows = _written(slides, rows, cutting, folder, writer, counts, where)
+                rows = _written(slides, rows, cutting, folder, parts, writer, counts, where)
                 _refuse_nothing(rows, where)
                 writer.finish(where, settings)
             datasheet.of_record_set(folder, made_by)
@@ -125,19 +127,21 @@ def follow(slides: Slides, plan: Path, px: int, where: str) -> Slides:
 
 
 def _surveyed(
-    slides: Slides, rows: dict[str, Row], px: int, sampling: Sampling, folder: Path
+    slides: Slides, rows: dict[str, Row], px: int, sampling: Sampling, folder: Path, parts: str
 ) -> dict[str, Row]:
-    """Rows after the survey; plan.parquet is in the folder."""
+    """Rows after the survey; plan.parquet and the slides' pictures are in the folder."""
     rows = dict(rows)
-    tasks = inspection.tasks(slides, dict(rows), px, sampling, folder)
+    tasks = inspection.tasks(slides, dict(rows), px, sampling)
     with contextlib.closing(PlanWriter(folder / "plan.parquet", px)) as writer:
-        for task, found in inspection.isolate(
-            slides, survey.survey, tasks, "slides surveyed", len(rows)
+        for task, found, _ in engine.run(
+            slides.engine, survey.survey, tasks, parts, "slides surveyed", len(rows)
         ):
             if isinstance(found, Lost):
                 rows[task.row.wsi] = task.row.ended(FAILED, found.reason)
                 continue
             rows[task.row.wsi] = found.row
+            if found.picture:
+                (folder / "qc" / inspection.picture_name(found.row)).write_bytes(found.picture)
             if found.row.status == OK:
                 writer.write(found.row, found.places)
     return rows
@@ -164,6 +168,7 @@ def _written(
     rows: dict[str, Row],
     cutting: Cutting,
     folder: Path,
+    parts: str,
     writer: RecordSetWriter,
     counts: Counts,
     where: str,
@@ -173,21 +178,21 @@ def _written(
     items = {item.name: item for item in slides.items}
 
     def tasks() -> Iterator[cut_slides.Task]:
-        for number, part in enumerate(plan_file.read(folder / "plan.parquet")):
-            spool = folder / f"{number}.spool"
+        for part in plan_file.read(folder / "plan.parquet"):
             path = str(items[part.wsi].data)
-            yield cut_slides.Task(rows[part.wsi], path, part.mpp, part.places, cutting, spool)
+            yield cut_slides.Task(rows[part.wsi], path, part.mpp, part.places, cutting)
 
     total = sum(row.status == OK for row in rows.values())
-    for task, found in inspection.isolate(slides, cut_slides.cut, tasks(), "slides read", total):
+    for task, found, file in engine.run(
+        slides.engine, cut_slides.cut, tasks(), parts, "slides read", total
+    ):
         row = task.row.ended(FAILED, found.reason) if isinstance(found, Lost) else found
         item = items[row.wsi]
         if row.status != OK:
             rows[row.wsi] = row._replace(patches=0)
-            task.spool.unlink(missing_ok=True)
             continue
         for patch, mpp in zip(
-            cut_slides.spooled(task.spool, row.patches), task.places.mpp.tolist(), strict=True
+            cut_slides.patches_of(file, row.patches), task.places.mpp.tolist(), strict=True
         ):
             power = resolution.nominal_magnification(mpp)
             name = f"{row.slide}/{patch.x}_{patch.y}_{mpp:g}"

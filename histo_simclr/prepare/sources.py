@@ -1,4 +1,4 @@
-"""Where patches come from: folder trees, CSV files and TFDS sets, all as a stream of items.
+"""Where patches come from: folder trees, stores, CSV files and TFDS sets, as a stream of items.
 
 A source is opened once and can be walked any number of times, always in the same order; nothing
 is held in memory but the names in one folder.
@@ -7,12 +7,12 @@ is held in memory but the names in one folder.
 import difflib
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import listed
+from histo_simclr.prepare import listed, storage
 from histo_simclr.prepare.item import SYNONYMS, TEXT_FIELDS, Item, Walk
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
@@ -29,7 +29,8 @@ def open_source(
     """A walk over the images of one source.
 
     Args:
-      source: folder, .csv file, folder of a TFDS set, or `tfds:NAME[/CONFIG][:VERSION]`.
+      source: folder, folder of a store (`gs://…`, `s3://…`), .csv file, folder of a TFDS set, or
+        `tfds:NAME[/CONFIG][:VERSION]`.
       defaults: what holds for every image that says nothing else (name and data unused).
       pattern: path pattern relative to a folder source, see `compile_pattern`; empty: none.
       labels: CSV listing the images of a folder source; empty: all images in the folder.
@@ -54,7 +55,14 @@ def open_source(
         return listed.walk_tfds(source, defaults)
     if path.is_file() and path.suffix.lower() == ".csv":
         return listed.walk_csv(path, [path.parent], defaults)
-    if not path.is_dir():
+    is_remote = storage.is_remote(source)
+    if is_remote and labels:
+        raise InputError(
+            f"a CSV of labels for {source}",
+            where="--labels",
+            way_out="copy the files to a disk, or say what the paths say by --pattern",
+        )
+    if not (path.is_dir() or is_remote):
         raise InputError(
             "no such folder or CSV file",
             where=source,
@@ -63,7 +71,12 @@ def open_source(
     if labels:
         return listed.walk_csv(Path(labels), [path, Path(labels).parent], defaults)
     compiled = compile_pattern(pattern) if pattern else None
-    return _walk_folder(path, defaults, compiled, extensions)
+    if is_remote:
+        found = [name for name in storage.names(source) if _ends_in(name, extensions)]
+        return _walk_folder(source, lambda: iter(found), defaults, compiled)
+    return _walk_folder(
+        source, lambda: _image_names(source, "", (), extensions), defaults, compiled
+    )
 
 
 def open_sources(
@@ -135,12 +148,19 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(parts))
 
 
+def _ends_in(name: str, extensions: Collection[str]) -> bool:
+    return os.path.splitext(name)[1].lower() in extensions
+
+
 def _walk_folder(
-    root: Path, defaults: Item, pattern: re.Pattern[str] | None, extensions: Collection[str]
+    root: str,
+    names: Callable[[], Iterator[str]],
+    defaults: Item,
+    pattern: re.Pattern[str] | None,
 ) -> Walk:
     def walk() -> Iterator[Item]:
-        for name in _image_names(str(root), "", (), extensions):
-            item = defaults._replace(name=name, data=str(root / name))
+        for name in names():
+            item = defaults._replace(name=name, data=storage.join(root, name))
             if pattern is not None:
                 match = pattern.fullmatch(name)
                 if match is None:
@@ -174,5 +194,5 @@ def _image_names(
     for name, is_folder in found:
         if is_folder:
             yield from _image_names(root, f"{below}{name}/", (*above, here), extensions)
-        elif os.path.splitext(name)[1].lower() in extensions:
+        elif _ends_in(name, extensions):
             yield below + name

@@ -1,15 +1,18 @@
 """One slide before its patches are read: what it is, where its tissue lies, which places to take.
 
-These run in processes of their own (`isolated`): each takes one task and yields its outcome last.
+These run in processes of their own: each takes one task and writes its outcome, see `parts`.
 """
 
+import io
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from histo_simclr.errors import InputError
+from histo_simclr.prepare import storage
 from histo_simclr.prepare.slide_table import FAILED, NO_MPP, NO_TISSUE, OK, UNREADABLE, Row, removal
 from histo_simclr.slides import grid, picture, reader, regions, tissue
 from histo_simclr.slides.grid import Places, Target
@@ -48,7 +51,6 @@ class Task(NamedTuple):
       region: the user's mask or GeoJSON; None: the rules.
       px: side of the patches.
       sampling: how places are chosen.
-      picture: where the picture goes.
     """
 
     row: Row
@@ -57,7 +59,12 @@ class Task(NamedTuple):
     region: Path | None
     px: int
     sampling: Sampling
-    picture: Path
+
+    def identity(self) -> tuple[Any, ...]:
+        """All that decides what is found, see `parts`."""
+        region = storage.state(str(self.region)) if self.region else ""
+        known = self.row, self.mpp, self.px, self.sampling
+        return (*known, storage.state(self.path), region)
 
 
 class Inspected(NamedTuple):
@@ -75,27 +82,40 @@ class Inspected(NamedTuple):
 
 
 class Surveyed(NamedTuple):
-    """What `survey` found; no places unless the row's status is ok."""
+    """What `survey` found.
+
+    Fields:
+      row: with its status.
+      places: what to read; None unless the status is ok.
+      picture: JPEG of thumbnail, mask and places; empty when the slide could not be read.
+    """
 
     row: Row
     places: Places | None = None
+    picture: bytes = b""
 
 
-def inspect(task: Task) -> Iterator[Inspected]:
-    """Opens a slide, reads no pixels, and checks the user's region."""
+def inspect(task: Task, file: IO[bytes]) -> Iterator[None]:
+    """Opens a slide, reads no pixels, and checks the user's region; writes an Inspected."""
+    yield None
+    pickle.dump(_inspected(task), file)
+
+
+def _inspected(task: Task) -> Inspected:
     row = task.row
     try:
-        with reader.open_slide(task.path, task.mpp) as slide:
-            row = _described(row, slide)
-            yield Inspected(
-                row, _region_error(task, slide), slide.properties.get("dicom.SeriesInstanceUID", "")
-            )
+        with (
+            storage.on_disk(task.path) as path,
+            reader.open_slide(path, task.mpp) as slide,
+        ):
+            series = slide.properties.get("dicom.SeriesInstanceUID", "")
+            return Inspected(_described(row, slide), _region_error(task, slide), series)
     except NoMppError as error:
-        yield Inspected(row.ended(NO_MPP, str(error)))
+        return Inspected(row.ended(NO_MPP, str(error)))
     except InputError:
         raise
     except Exception as error:  # a library that opens slides may raise anything
-        yield Inspected(row.ended(UNREADABLE, _reason(error)))
+        return Inspected(row.ended(UNREADABLE, _reason(error)))
 
 
 def _described(row: Row, slide: Slide) -> Row:
@@ -124,29 +144,30 @@ def _region_error(task: Task, slide: Slide) -> str:
     return ""
 
 
-def survey(task: Task) -> Iterator[Surveyed | None]:
-    """Finds the tissue, chooses the places and draws the picture of a slide."""
+def survey(task: Task, file: IO[bytes]) -> Iterator[None]:
+    """Finds the tissue, chooses the places, draws the picture of a slide; writes a Surveyed."""
     try:
-        with reader.open_slide(task.path, task.mpp) as slide:
+        with (
+            storage.on_disk(task.path) as path,
+            reader.open_slide(path, task.mpp) as slide,
+        ):
             yield None
             thumbnail = slide.thumbnail(tissue.MPP, max_pixels=tissue.MAX_PIXELS)
             size, resolution = slide.dimensions[0], slide.resolution
             targets = [each for each in task.sampling.targets if slide.reaches(each.mpp)]
     except InputError:
         raise
-    except SlideError as error:
-        yield Surveyed(task.row.ended(UNREADABLE, _reason(error)))
-        return
     except Exception as error:  # a library that reads slides may raise anything
-        yield Surveyed(task.row.ended(FAILED, _reason(error)))
+        status = UNREADABLE if isinstance(error, SlideError) else FAILED
+        pickle.dump(Surveyed(task.row.ended(status, _reason(error))), file)
         return
     yield None
     row, mask = _masked(task, thumbnail, size, resolution)
     yield None
     row, places = _placed(row, task, mask, targets, size, resolution)
-    drawn = picture.draw(thumbnail, mask, places, size, resolution, task.px)
-    drawn.save(task.picture, quality=85)
-    yield Surveyed(row, places)
+    drawn = io.BytesIO()
+    picture.draw(thumbnail, mask, places, size, resolution, task.px).save(drawn, "JPEG", quality=85)
+    pickle.dump(Surveyed(row, places, drawn.getvalue()), file)
 
 
 def _masked(

@@ -1,12 +1,15 @@
 """A result folder that appears whole or not at all."""
 
 import contextlib
+import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from histo_simclr.errors import InputError
+from histo_simclr.prepare import storage
 
 
 def refuse_existing(target: Path, what: str) -> None:
@@ -30,22 +33,99 @@ def new_folder(target: Path, beside: Path) -> Iterator[Path]:
     Raises:
       InputError: disk full, no permission, or another error of the file system.
     """
-    made = [each for each in (target.parent, *target.parent.parents) if not each.exists()]
+    made = _missing(target.parent)
     temporary = beside / f".{target.parent.name}.{target.name}.{os.getpid()}.incomplete"
+    with _file_system_errors(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+            yield temporary
+            temporary.rename(target)
+        except BaseException:  # also Ctrl-C
+            shutil.rmtree(temporary, ignore_errors=True)
+            _remove_empty(made)
+            raise
+
+
+@contextlib.contextmanager
+def resumable_folder(target: Path, beside: Path, parts: str | None) -> Iterator[tuple[Path, str]]:
+    """As `new_folder`, with a folder of parts that outlive a failure: the same call finds them.
+
+    Where any remain, stderr says so.
+
+    Args:
+      target, beside: as `new_folder`.
+      parts: folder for the parts, perhaps of a store; None: one beside the target.
+
+    Yields:
+      (folder to fill, folder of parts); the latter is gone when the target is there.
+
+    Raises:
+      InputError: as `new_folder`; another process is at work on the same target.
+    """
+    name = f"{target.parent.name}.{target.name}"
+    work = beside.absolute() / f".{name}.unfinished"
+    kept = storage.join(parts, name) if parts else str(work / "parts")
+    made = _missing(beside)
+    with _file_system_errors(target):
+        work.mkdir(parents=True, exist_ok=True)
+        with _locked(work / "lock", target):
+            try:
+                for old in work.glob(".*.incomplete"):  # of a process that was killed
+                    shutil.rmtree(old)
+                storage.make_folder(kept)
+                with new_folder(target, beside=work) as folder:
+                    yield folder, kept
+            except BaseException:
+                if any(not each.startswith(".") for each in storage.listing(kept)):
+                    print(
+                        f"what is done is kept in {kept}: the same command goes on from there; "
+                        "delete it to start anew",
+                        file=sys.stderr,
+                    )
+                else:
+                    storage.remove(kept)
+                    shutil.rmtree(work, ignore_errors=True)
+                    _remove_empty(made)
+                raise
+            storage.remove(kept)
+            shutil.rmtree(work)
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there, the lowest first."""
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # something else lies in it
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def _file_system_errors(target: Path) -> Iterator[None]:
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        yield temporary
-        temporary.rename(target)
-    except BaseException as error:  # also Ctrl-C
-        shutil.rmtree(temporary, ignore_errors=True)
-        for folder in made:
-            with contextlib.suppress(OSError):  # something else lies in it
-                folder.rmdir()
-        if isinstance(error, OSError):
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot be written ({error.strerror or error})",
+            where=target,
+            way_out="check free space and permissions, or choose another --out",
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path, target: Path) -> Iterator[None]:
+    with open(path, "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             raise InputError(
-                f"cannot be written ({error.strerror or error})",
+                "another process is at work on it",
                 where=target,
-                way_out="check free space and permissions, or choose another --out",
-            ) from error
-        raise
+                way_out="wait until it has ended, or choose another --name or --out",
+            ) from None
+        except OSError:  # a file system without locks: nothing to ask
+            pass
+        yield

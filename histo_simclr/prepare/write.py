@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--encoding", choices=("jpeg", "png"), default="jpeg", help="of patches cut or resampled")
     add("--quality", type=int, default=90, help="of JPEG, 4:2:0")
     add("--max-rejected", type=float, default=0.05, help="share of images that may be unusable")
-    add("--workers", type=int, default=0, help="processes; 0: one a core")
+    add("--workers", type=int, default=0, help="processes; 0: one a core, or as --runner likes")
     slide_flags.add_arguments(parser)
 
 
@@ -118,7 +118,6 @@ def run(args: argparse.Namespace) -> None:
     for flag, value, low, high in limits:
         if not low <= value <= high:
             raise InputError(f"{value}", where=flag, way_out=f"give {low} to {high}")
-    args.workers = args.workers or pool.cores()
     cohort = Cohort(args.name, args.license, args.commercial_use, args.citation, args.url)
     cutting = Cutting(args.px, cut, args.encoding, args.quality)
     defaults = Item("", "", split=args.split, stain=args.stain, organ=args.organ)
@@ -135,7 +134,7 @@ def run(args: argparse.Namespace) -> None:
         pattern=args.pattern,
         labels=args.labels,
         max_rejected=args.max_rejected,
-        workers=args.workers,
+        workers=args.workers or pool.cores(),
     )
     info = records.read_json(path / "record_set.json")
     counts = ", ".join(f"{count:,} {split}" for split, count in info["counts"].items())

@@ -1,4 +1,6 @@
 import importlib.util
+import logging
+import socket
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,22 @@ def prepare(tmp_path):
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def bucket():
+    """gs://slides, a bucket of Google's store, emulated in this process; for its children too."""
+    server_of = pytest.importorskip("gcp_storage_emulator.server")
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+    server = server_of.create_server("localhost", port, in_memory=True, default_bucket="slides")
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://localhost:{port}")
+        patch.setenv("NO_GCE_CHECK", "true")  # asks no metadata server for a password
+        # Kinds of buckets that the emulator does not know: gcsfs would ask for a minute.
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        yield "gs://slides"
+    server.stop()

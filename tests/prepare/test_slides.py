@@ -174,7 +174,7 @@ def test_slides_without_mpp_are_listed_at_once_before_any_work(
     assert out == 'wsi,mpp\n"x, y.tif",\nzero.tif,\n'
     assert "2 slides do not say their µm/px" in err
     assert "--mpp-table" in err
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out/c").exists()
     (tmp_path / "mpp.csv").write_text('wsi,mpp\n"x, y.tif",0.5\nzero,0.25\na.svs,0.25\n')
     assert prepare("--mpp-table", tmp_path / "mpp.csv", "--plan-only")[0] == 0
     found = table(tmp_path / "out/c/plan")
@@ -235,7 +235,7 @@ def test_regions_that_do_not_fit_are_named_before_any_work(prepare, slides, tmp_
     assert code == 2
     assert "2 regions cannot be used" in err
     assert "a.png is 100 × 100 px, of another shape than the slide's 2220 × 2967" in err
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out/c").exists()
 
 
 def test_plan_that_does_not_fit_is_refused(prepare, slides, tmp_path):
