@@ -90,6 +90,27 @@ def resolve_record_set(path: str | Path) -> Path:
     return max(found, key=lambda file: _version(file.parent.name)).parent
 
 
+def find_record_sets(path: str | Path) -> list[Path]:
+    """Version folders of all record sets in a folder, or in folders of it; by path.
+
+    Args:
+      path: a record set, as `resolve_record_set` takes it, or a folder of record sets, or of
+        folders of these. Hidden folders are passed over: an unfinished one is hidden.
+
+    Raises:
+      InputError: none there.
+    """
+    path = Path(path)
+    newest: dict[Path, Path] = {}
+    if (path / "manifest.parquet").is_file():
+        return [path]
+    for depth in range(1, 4):
+        for file in sorted(path.glob("*/" * depth + "manifest.parquet")):
+            if not any(part.startswith(".") for part in file.relative_to(path).parts):
+                newest.setdefault(file.parent.parent, resolve_record_set(file.parent.parent))
+    return sorted(newest.values()) or [resolve_record_set(path)]
+
+
 def load_record_set(path: str | Path, split: str) -> RecordSet:
     """Opens one split of a record set; reads the manifest only, no pixels.
 
