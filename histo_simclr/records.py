@@ -7,6 +7,7 @@ Both open as `Rows`: byte ranges with their checksums. Knows nothing of TensorFl
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,10 @@ SOURCE_FIELDS = ("source", "source_sha256", "pixels_sha256")
 PERCEPTUAL_FIELD = "perceptual_hash"
 # Per channel, of pixels in [0, 1]: a mix's statistics come from these without decoding anything.
 MOMENT_FIELDS = ("mean_r", "mean_g", "mean_b", "square_r", "square_g", "square_b")
+
+
+# Folders between one that is given and those with manifests: group, cohort, version.
+_DEPTH = 3
 
 
 class Rows(NamedTuple):
@@ -101,14 +106,16 @@ def find_record_sets(path: str | Path) -> list[Path]:
       InputError: none there.
     """
     path = Path(path)
-    newest: dict[Path, Path] = {}
-    if (path / "manifest.parquet").is_file():
-        return [path]
-    for depth in range(1, 4):
-        for file in sorted(path.glob("*/" * depth + "manifest.parquet")):
-            if not any(part.startswith(".") for part in file.relative_to(path).parts):
-                newest.setdefault(file.parent.parent, resolve_record_set(file.parent.parent))
-    return sorted(newest.values()) or [resolve_record_set(path)]
+    versions: dict[Path, list[Path]] = {}
+    # Not by glob: that would look at every shard of every record set.
+    for name, folders, files in os.walk(path, followlinks=True):
+        folder = Path(name)
+        if "manifest.parquet" in files:
+            versions.setdefault(folder.parent, []).append(folder)
+        is_end = "manifest.parquet" in files or len(folder.relative_to(path).parts) == _DEPTH
+        folders[:] = [] if is_end else [each for each in folders if each[0] != "."]
+    newest = [max(each, key=lambda folder: _version(folder.name)) for each in versions.values()]
+    return sorted(newest) or [resolve_record_set(path)]
 
 
 def load_record_set(path: str | Path, split: str) -> RecordSet:

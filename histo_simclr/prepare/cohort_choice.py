@@ -63,23 +63,14 @@ def choose(
       InputError: a cohort is missing, with how to obtain each; a selector or a name fits nothing;
         fewer cohorts than `count`; a record set cannot be read.
     """
-    held = [(path, records.read_json(path / "record_set.json", "cohort")["cohort"])
-            for path in paths]  # fmt: skip
+    held = [
+        (path, records.read_json(path / "record_set.json", "cohort")["cohort"]) for path in paths
+    ]
     if cohorts is None:
         wanted = list({folded(name): name for _, name in held}.values())
     else:
         wanted = named(cohorts, registered, where["cohorts"])
-    for each in without:
-        dropped = {folded(name) for name in named([each], registered, where["without"])}
-        if not dropped & {folded(name) for name in wanted}:
-            raise InputError(
-                f"{each} is not among the cohorts",
-                where=where["without"],
-                way_out=_nearest(each, wanted) or "leave it out",
-            )
-        wanted = [name for name in wanted if folded(name) not in dropped]
-    if not wanted:
-        raise InputError("no cohort left", where=where["without"], way_out="leave out fewer")
+    wanted = _less(wanted, without, registered, where["without"])
     if count is not None:
         wanted = some(wanted, count, seed, where["cohort_count"])
     known = {folded(cohort) for _, cohort in held}
@@ -137,6 +128,25 @@ def some(names: Sequence[str], count: int, seed: int, where: str) -> list[str]:
 
     chosen = set(sorted(names, key=rank)[:count])
     return [name for name in names if name in chosen]
+
+
+def _less(
+    names: list[str], without: Sequence[str], registered: Mapping[str, Cohort], where: str
+) -> list[str]:
+    """The names less those of `without`; each of it has to mean one, or it is misspelt."""
+    for each in without:
+        dropped = {folded(name) for name in named([each], registered, where)}
+        left = [name for name in names if folded(name) not in dropped]
+        if len(left) == len(names):
+            raise InputError(
+                f"{each} is not among the cohorts",
+                where=where,
+                way_out=_nearest(each, names) or "leave it out",
+            )
+        names = left
+    if not names:
+        raise InputError("no cohort left", where=where, way_out="leave out fewer")
+    return names
 
 
 def _selected(selector: str, registered: Mapping[str, Cohort], where: str) -> list[str]:

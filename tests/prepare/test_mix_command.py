@@ -107,6 +107,16 @@ def test_papers_mix_without_its_cohorts_says_how_to_obtain_them(tmp_path, capsys
     assert not list(tmp_path.iterdir())
 
 
+def test_papers_mix_is_drawn_evenly_from_all_57(mixed, synthetic):
+    with open("data/datasets.csv", newline="", encoding="utf-8") as file:
+        core = [row["name"] for row in csv.DictReader(file) if row["list"] == "core57"]
+    folder = synthetic(**{name: {0.5: 12} for name in core}, PCam={0.5: 12})
+    info, _ = mixed(folder, "--recipe", "data/mixes/paper57.yaml", "--px", 32, "--size", 570)
+    assert {name: each["rows"] for name, each in info["cohorts"].items()} == dict.fromkeys(core, 10)
+    assert info["choice"]["not_named"] == ["PCam"]
+    assert info["rules"]["max_per_slide"] == 1000
+
+
 def test_skipped_cohorts_are_recorded_and_the_size_stays(mixed, synthetic, tmp_path, capsys):
     folder = synthetic(PANDA={0.5: 30}, bach={0.5: 4}, other={0.5: 9})
     recipe = written(tmp_path, "cohorts: [BACH, PANDA, CRAG, GlaS]\nsize: 20\n")
