@@ -61,13 +61,13 @@ def between(bounds: Sequence[float] | None) -> str:
 def drawn(info: Mapping[str, Any]) -> str:
     """How the patches of a mix were shared out among its cohorts, given mix.json."""
     cohorts = info["cohorts"].values()
-    short = [each for each in cohorts if each["rows"] == each["available"]]
     largest = max(each["rows"] for each in cohorts)
-    if info["draw"] != "even" or not short or len(short) == len(cohorts):
+    short = [each for each in cohorts if each["rows"] == each["available"] < largest]
+    if info["draw"] != "even" or not short:
         return info["draw"]
     return (
         f"even: {largest:,} of each cohort that has as many; {len(short)} of {len(cohorts)} have "
-        "no more and give all"
+        "fewer and give all"
     )
 
 

@@ -107,7 +107,7 @@ def test_papers_mix_without_its_cohorts_says_how_to_obtain_them(tmp_path, capsys
     assert not list(tmp_path.iterdir())
 
 
-def test_papers_mix_is_drawn_evenly_from_all_57(mixed, synthetic):
+def test_papers_mix_is_drawn_evenly_from_all_57(mixed, synthetic, capsys):
     with open("data/datasets.csv", newline="", encoding="utf-8") as file:
         core = [row["name"] for row in csv.DictReader(file) if row["list"] == "core57"]
     folder = synthetic(**{name: {0.5: 12} for name in core}, PCam={0.5: 12})
@@ -115,6 +115,9 @@ def test_papers_mix_is_drawn_evenly_from_all_57(mixed, synthetic):
     assert {name: each["rows"] for name, each in info["cohorts"].items()} == dict.fromkeys(core, 10)
     assert info["choice"]["not_named"] == ["PCam"]
     assert info["rules"]["max_per_slide"] == 1000
+    # Each gives all it has and none has fewer than another: nothing to be said of the draw.
+    mixed(folder, "--recipe", "data/mixes/paper57.yaml", "--px", 32, "--size", 57 * 12, out="n")
+    assert "draw: even\n" in capsys.readouterr().out
 
 
 def test_skipped_cohorts_are_recorded_and_the_size_stays(mixed, synthetic, tmp_path, capsys):
@@ -127,7 +130,7 @@ def test_skipped_cohorts_are_recorded_and_the_size_stays(mixed, synthetic, tmp_p
     assert info["choice"]["not_named"] == ["other"]
     printed = capsys.readouterr().out
     readme = (tmp_path / "m/README.md").read_text()
-    share = "even: 16 of each cohort that has as many; 1 of 2 have no more and give all"
+    share = "even: 16 of each cohort that has as many; 1 of 2 have fewer and give all"
     assert f"draw: {share}" in printed
     assert "missing: 2 cohorts (CRAG, GlaS)" in printed
     assert "not asked for: 1 cohorts (other)" in printed
