@@ -5,6 +5,8 @@
   python main.py --config=configs/resnet18_mix.py:tenpercent    400,000 patches, as the paper's
   python main.py --config=configs/resnet18_mix.py:full          all 4,000,000
 
+The mixes of the last two: data/mixes/tenpercent.yaml and paper57.yaml.
+
 Presets set scale and places only; the method is one and the same object, configs/simclr.py.
 """
 
@@ -52,12 +54,12 @@ def overnight(config: ml_collections.ConfigDict) -> None:
 
 
 def tenpercent(config: ml_collections.ConfigDict) -> None:
-    """The paper's second release: 400,000 patches drawn evenly from all cohorts, 1000 epochs."""
+    """The paper's second release: data/mixes/tenpercent.yaml, 400,000 patches, 1000 epochs."""
     config.run.keep_every = 78_100  # 100 epochs, as the paper's releases
 
 
 def full(config: ml_collections.ConfigDict) -> None:
-    """The paper's whole pool: about 4,000,000 patches; as many patch passes as tenpercent."""
+    """The paper's whole pool, data/mixes/paper57.yaml: as many patch passes as tenpercent."""
     config.epochs = 100.0
     config.warmup_epochs = 1.0
     config.run.keep_every = 78_100

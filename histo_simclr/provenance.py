@@ -25,7 +25,8 @@ class Provenance:
       px: side of the square input that the encoder was trained on.
       mean, std: per channel (R, G, B) of pixels in [0, 1]; the encoder expects (x - mean) / std.
       mpp: µm/px values of the patches trained on, ascending; 0 where a source does not say.
-      mix: digest, size, draw, statistics, and for each cohort its rows, organ, stain and licence.
+      mix: digest, size, draw, recipe, statistics, and for each cohort its rows, organ, stain and
+        licence.
       config: the whole configuration of the run.
       versions: of the packages that made it.
       revision: git revision of the code, with "+changes" when the tree was dirty; "" when unknown.
@@ -64,7 +65,7 @@ class Provenance:
 
 def mix_summary(mix: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint keeps of `mix.json`: everything but the places on this machine's disk."""
-    kept = ("name", "px", "size", "draw", "seed", "digest", "cohorts", "statistics")
+    kept = ("name", "px", "size", "draw", "seed", "recipe", "digest", "cohorts", "statistics")
     return {name: mix[name] for name in kept if name in mix}
 
 

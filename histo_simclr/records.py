@@ -7,6 +7,7 @@ Both open as `Rows`: byte ranges with their checksums. Knows nothing of TensorFl
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,10 @@ SOURCE_FIELDS = ("source", "source_sha256", "pixels_sha256")
 PERCEPTUAL_FIELD = "perceptual_hash"
 # Per channel, of pixels in [0, 1]: a mix's statistics come from these without decoding anything.
 MOMENT_FIELDS = ("mean_r", "mean_g", "mean_b", "square_r", "square_g", "square_b")
+
+
+# Folders between one that is given and those with manifests: group, cohort, version.
+_DEPTH = 3
 
 
 class Rows(NamedTuple):
@@ -88,6 +93,29 @@ def resolve_record_set(path: str | Path) -> Path:
         names = ", ".join(sorted(file.parent.parent.name for file in found))
         raise InputError(f"several record sets: {names}", where=path, way_out="name one of them")
     return max(found, key=lambda file: _version(file.parent.name)).parent
+
+
+def find_record_sets(path: str | Path) -> list[Path]:
+    """Version folders of all record sets in a folder, or in folders of it; by path.
+
+    Args:
+      path: a record set, as `resolve_record_set` takes it, or a folder of record sets, or of
+        folders of these. Hidden folders are passed over: an unfinished one is hidden.
+
+    Raises:
+      InputError: none there.
+    """
+    path = Path(path)
+    versions: dict[Path, list[Path]] = {}
+    # Not by glob: that would look at every shard of every record set.
+    for name, folders, files in os.walk(path, followlinks=True):
+        folder = Path(name)
+        if "manifest.parquet" in files:
+            versions.setdefault(folder.parent, []).append(folder)
+        is_end = "manifest.parquet" in files or len(folder.relative_to(path).parts) == _DEPTH
+        folders[:] = [] if is_end else [each for each in folders if each[0] != "."]
+    newest = [max(each, key=lambda folder: _version(folder.name)) for each in versions.values()]
+    return sorted(newest) or [resolve_record_set(path)]
 
 
 def load_record_set(path: str | Path, split: str) -> RecordSet:

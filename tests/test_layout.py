@@ -47,7 +47,7 @@ RULES = {
     "evaluate.metrics": "",
     "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
     "prepare": "prepare slides records tables image_hash provenance PIL pyarrow"
-    " tensorflow_datasets tensorflow",
+    " yaml tensorflow_datasets tensorflow",
     "prepare.datasheet": "prepare records pictures pyarrow",
     "prepare.on_beam": "prepare apache_beam",
     "prepare.storage": "fsspec",

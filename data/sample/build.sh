@@ -115,5 +115,5 @@ prepare skimage_ihc 96 '{}' \
   --quality 80 --url https://scikit-image.org/docs/stable/api/skimage.data.html \
   --citation "Center for Microscopy and Molecular Imaging (CMMI), by scikit-image"
 
-"${program[@]}" mix records/* --out mix --size 3161 --draw proportional
+"${program[@]}" mix records --recipe ../mixes/embedded.yaml --out mix
 du --apparent-size -sh .

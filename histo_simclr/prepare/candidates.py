@@ -30,6 +30,7 @@ class Candidates(NamedTuple):
       perceptual: (n,) uint64, image_hash.perceptual; zeros when not asked for.
       slide: (n,) int32, number of the slide in its cohort; -1 when unknown.
       is_excluded: (n,) bool, named by the list of exclusions.
+      is_other_mpp: (n,) bool, not of the µm/px asked for, or of none stated.
       held_out: (h,) int64, the rows of other splits.
       held_out_hashes, held_out_perceptual: (h,) uint64, the same of these.
     """
@@ -41,13 +42,19 @@ class Candidates(NamedTuple):
     perceptual: np.ndarray
     slide: np.ndarray
     is_excluded: np.ndarray
+    is_other_mpp: np.ndarray
     held_out: np.ndarray
     held_out_hashes: np.ndarray
     held_out_perceptual: np.ndarray
 
 
 def read(
-    paths: list[Path], infos: list[dict[str, Any]], exclusions: Exclusions, *, perceptual: bool
+    paths: list[Path],
+    infos: list[dict[str, Any]],
+    exclusions: Exclusions,
+    *,
+    perceptual: bool,
+    mpp: tuple[float, float] | None = None,
 ) -> list[Candidates]:
     """The candidates of each record set.
 
@@ -56,6 +63,7 @@ def read(
       infos: content of their record_set.json.
       exclusions: marks rows; notes which of its entries were met.
       perceptual: whether perceptual hashes are wanted.
+      mpp: rows from the first to below the second µm/px are asked for; None: all rows.
 
     Raises:
       InputError: a manifest cannot be read, has no rows of split train, or lacks the hashes.
@@ -69,9 +77,10 @@ def read(
         if perceptual:
             _check_hashed(file, path)
             columns.append(PERCEPTUAL_FIELD)
+        columns += ["mpp"] if mpp else []
         parts: list[tuple[np.ndarray, ...]] = []
         for table in groups(file, columns, path / "manifest.parquet"):
-            parts.append(_columns(table, info["cohort"], slides[info["cohort"]], exclusions))
+            parts.append(_columns(table, info["cohort"], slides[info["cohort"]], exclusions, mpp))
             done += len(table)
             progress.show(done)
         file.close()
@@ -82,9 +91,13 @@ def read(
 
 
 def _columns(
-    table: pyarrow.Table, cohort: str, slides: dict[str, int], exclusions: Exclusions
+    table: pyarrow.Table,
+    cohort: str,
+    slides: dict[str, int],
+    exclusions: Exclusions,
+    mpp: tuple[float, float] | None,
 ) -> tuple[np.ndarray, ...]:
-    """(is drawn, hashes, perceptual, slide, is excluded) of the rows of a table."""
+    """(is drawn, hashes, perceptual, slide, is excluded, is of another mpp) of a table's rows."""
     is_drawn = pyarrow.compute.equal(table["split"], SPLIT).to_numpy()
     hashes = _hash64(table["pixels_sha256"])
     perceptual = np.zeros(len(table), np.uint64)
@@ -98,7 +111,11 @@ def _columns(
     slide = np.array(numbers, np.int32)[encoded.indices.to_numpy()]
     # Held-out rows are never drawn, so an entry that names only these is met all the same.
     is_excluded = exclusions.mark(table, cohort)
-    return is_drawn, hashes, perceptual, slide, is_excluded
+    is_other_mpp = np.zeros(len(table), bool)
+    if mpp:
+        given = table["mpp"].to_numpy()
+        is_other_mpp = ~((given >= mpp[0]) & (given < mpp[1]) & (given > 0))
+    return is_drawn, hashes, perceptual, slide, is_excluded, is_other_mpp
 
 
 def _split(
@@ -109,6 +126,7 @@ def _split(
     perceptual: np.ndarray,
     slide: np.ndarray,
     is_excluded: np.ndarray,
+    is_other_mpp: np.ndarray,
 ) -> Candidates:
     if not is_drawn.any():
         raise InputError(
@@ -125,6 +143,7 @@ def _split(
         perceptual=perceptual[row],
         slide=slide[row],
         is_excluded=is_excluded[row],
+        is_other_mpp=is_other_mpp[row],
         held_out=held_out,
         held_out_hashes=hashes[held_out],
         held_out_perceptual=perceptual[held_out],

@@ -108,7 +108,8 @@ def of_mix(folder: Path, made_by: str) -> None:
     has_picture = _draw(folder, panels)
     facts = {
         "patches": f"{info['size']:,} of {info['px']} px, from {len(rows)} cohorts",
-        "draw, seed": f"{info['draw']}, {info['seed']}",
+        "draw": wording.drawn(info),
+        "seed": str(info["seed"]),
         "organ": wording.counted(sums["organ"]),
         "stain": wording.counted(sums["stain"]),
         "µm/px": wording.counted(sums["mpp"]),
@@ -116,6 +117,10 @@ def of_mix(folder: Path, made_by: str) -> None:
         "commercial use": f"**{info['commercial_use']}**: {info['commercial_use_because']}",
         "digest": f"`{info['digest']}`",
     }
+    if recipe := info["recipe"]:
+        facts["recipe"] = f"{recipe['file']}, SHA-256 `{recipe['sha256']}`"
+    missing = (info["choice"] or {}).get("missing")
+    lacks = f" Without {', '.join(missing)}, which were not at hand." if missing else ""
     title = f"{info['name']}: {info['size']:,} patches of {info['px']} px"
     parts = [
         wording.table(facts),
@@ -134,7 +139,7 @@ def of_mix(folder: Path, made_by: str) -> None:
         schema,
         {
             "name": info["name"],
-            "description": f"{title}: an index into record sets, without pixels. "
+            "description": f"{title}: an index into record sets, without pixels.{lacks} "
             f"Digest {info['digest']}. Made by: {made_by}",
             "license": "; ".join(licenses),
             "version": "1.0.0",

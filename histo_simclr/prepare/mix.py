@@ -5,7 +5,7 @@ Holds a few bytes a candidate row in memory; all else passes through by row grou
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +42,7 @@ class Rules(NamedTuple):
     """What a mix leaves out besides equal pixels.
 
     Fields:
+      mpp: only patches from the first to below the second µm/px; None: any, also unstated.
       max_per_slide, max_per_cohort: upper bounds; None: any number. Patches that name no slide
         are not bounded by the first.
       exclude: CSV of cohorts, patients and slides, see `exclusion.read`.
@@ -54,6 +55,7 @@ class Rules(NamedTuple):
       near_bits: bits in which the perceptual hashes of near-duplicates may differ.
     """
 
+    mpp: tuple[float, float] | None = None
     max_per_slide: int | None = None
     max_per_cohort: int | None = None
     exclude: Path | None = None
@@ -78,6 +80,8 @@ def mix(
     seed: int,
     rules: Rules = EQUAL_PIXELS_ONLY,
     stain_patches: int = 0,
+    recipe: Mapping[str, Any] | None = None,
+    choice: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes the mix `out` (index.parquet, mix.json and reports) and returns its path.
 
@@ -94,6 +98,8 @@ def mix(
       rules: what else to leave out.
       stain_patches: patches of each cohort to measure for stain_statistics.json; 0: none, and
         no pixel is read.
+      recipe: what the settings were read from, to be noted: file, sha256, content.
+      choice: of which cohorts the record sets are all, to be noted: `cohort_choice.Choice`.
 
     Raises:
       InputError: a record set is not there, twice there, of another px, or must not be drawn
@@ -112,9 +118,11 @@ def mix(
     paths, infos, left_out = _allowed(paths, infos, rules.commercial_ok)
     info = {"format": 1, "name": out.name, "px": infos[0]["px"], "size": size}
     info |= {"draw": draw, "seed": seed, "rules": _as_json(rules), "left_out": left_out}
+    info |= {"recipe": recipe, "choice": choice}
     info |= _overlaps(infos, rules, known)
     exclusions = exclusion.read(rules.exclude) if rules.exclude else exclusion.Exclusions()
-    found = candidates.read(paths, infos, exclusions, perceptual=rules.near != "off")
+    perceptual = rules.near != "off"
+    found = candidates.read(paths, infos, exclusions, perceptual=perceptual, mpp=rules.mpp)
     if not rules.allow_unmatched:
         exclusions.refuse_unmet()
     info |= {"exclude_sha256": exclusions.sha256, "unmatched_exclusions": exclusions.unmet()}
@@ -126,6 +134,7 @@ def mix(
         caps=Caps(rules.max_per_slide, rules.max_per_cohort),
         near_bits=0 if rules.near == "off" else rules.near_bits,
         drop_near=rules.near == "drop",
+        asked=f" {wording.between(rules.mpp)} µm/px" if rules.mpp else "",
     )
     with whole.new_folder(out, beside=out.parent) as folder:
         info |= index.write(folder / "index.parquet", out, found, selected.rows)
@@ -139,7 +148,8 @@ def mix(
             stains = stain_statistics.measure(found, selected.rows, stain_patches, seed)
             records.write_json(folder / "stain_statistics.json", stains)
         records.write_json(folder / "mix.json", info)
-        datasheet.of_mix(folder, _command(paths, info, stain_patches))
+        names = choice["offered"] if choice else [path.parent.name for path in paths]
+        datasheet.of_mix(folder, wording.mix_command(names, info, stain_patches))
     return out
 
 
@@ -230,12 +240,3 @@ def _as_json(rules: Rules) -> dict[str, Any]:
     """The rules without a path of this machine."""
     exclude = rules.exclude and rules.exclude.name
     return rules._asdict() | {"exclude": exclude, "evaluate_on": list(rules.evaluate_on)}
-
-
-def _command(paths: list[Path], info: dict[str, Any], stain_patches: int) -> str:
-    """The command that makes the mix again, without folders of this machine."""
-    flags = {"--out": info["name"], "--size": info["size"], "--draw": info["draw"]}
-    flags |= {"--px": info["px"], "--seed": info["seed"], "--stain-patches": stain_patches}
-    rules = info["rules"] | {"near_duplicates": info["rules"]["near"], "near": None}
-    flags |= {f"--{name.replace('_', '-')}": value for name, value in rules.items()}
-    return wording.command("mix", [f"RECORDS/{path.parent.name}" for path in paths], flags)

@@ -16,11 +16,12 @@ class Fate(enum.IntEnum):
 
     AVAILABLE = 0
     EXCLUDED = 1
-    HELD_OUT = 2
-    DUPLICATE = 3
-    NEAR_DUPLICATE = 4
-    OVER_SLIDE_CAP = 5
-    DRAWN = 6
+    OTHER_MPP = 2
+    HELD_OUT = 3
+    DUPLICATE = 4
+    NEAR_DUPLICATE = 5
+    OVER_SLIDE_CAP = 6
+    DRAWN = 7
 
 
 # As mix.json counts them for each cohort.
@@ -28,6 +29,7 @@ COUNTED = {
     "duplicates": Fate.DUPLICATE,
     "held_out": Fate.HELD_OUT,
     "excluded": Fate.EXCLUDED,
+    "other_mpp": Fate.OTHER_MPP,
     "near_duplicates": Fate.NEAR_DUPLICATE,
     "over_slide_cap": Fate.OVER_SLIDE_CAP,
 }
@@ -65,6 +67,7 @@ def choose(
     caps: Caps,
     near_bits: int,
     drop_near: bool,
+    asked: str = "",
 ) -> Selection:
     """Draws among the different patches of all record sets.
 
@@ -77,6 +80,7 @@ def choose(
       caps: upper bounds.
       near_bits: bits by which near-duplicates may differ; 0: they are not looked for.
       drop_near: whether they are left out.
+      asked: which rows could be candidates at all, for the error.
 
     Raises:
       InputError: size is not from 1 to the number of patches that can be drawn.
@@ -100,7 +104,7 @@ def choose(
         slide = np.concatenate([each.slide for each in candidates])
         _cap_slides(fate, cohort, slide, names, caps.slide, seed)
     free = [np.flatnonzero((fate == Fate.AVAILABLE) & (cohort == c)) for c in range(len(names))]
-    quota = _quotas(np.array([len(rows) for rows in free]), caps, size, exponent)
+    quota = _quotas(np.array([len(rows) for rows in free]), caps, size, exponent, asked)
     for name, rows, count in zip(names, free, quota.tolist(), strict=True):
         fate[rows[draw.choose(len(rows), count, seed=seed, cohort=name)]] = Fate.DRAWN
     bounds = np.cumsum([0, *lengths])
@@ -114,9 +118,13 @@ def choose(
 def _by_pixels(candidates: list[Candidates]) -> np.ndarray:
     hashes = np.concatenate([each.hashes for each in candidates])
     fate = np.full(len(hashes), Fate.AVAILABLE, np.uint8)
-    fate[~draw.first_of_each(hashes)] = Fate.DUPLICATE
+    is_other_mpp = np.concatenate([each.is_other_mpp for each in candidates])
+    # Equal pixels of which only the later ones are of the mpp asked for: these stay.
+    rows = np.flatnonzero(~is_other_mpp)
+    fate[rows[~draw.first_of_each(hashes[rows])]] = Fate.DUPLICATE
     held_out = np.concatenate([each.held_out_hashes for each in candidates])
     fate[np.isin(hashes, held_out)] = Fate.HELD_OUT
+    fate[is_other_mpp] = Fate.OTHER_MPP
     is_excluded = np.concatenate([each.is_excluded for each in candidates])
     if is_excluded.any():
         fate[np.isin(hashes, hashes[is_excluded])] = Fate.EXCLUDED
@@ -132,14 +140,17 @@ def _cap_slides(
         fate[rows[~is_within]] = Fate.OVER_SLIDE_CAP
 
 
-def _quotas(available: np.ndarray, caps: Caps, size: int, exponent: float) -> np.ndarray:
+def _quotas(
+    available: np.ndarray, caps: Caps, size: int, exponent: float, asked: str
+) -> np.ndarray:
     drawable = available if caps.cohort is None else np.minimum(available, caps.cohort)
     if not 0 < size <= drawable.sum():
         capped = "" if caps.cohort is None else f" at {caps.cohort:,} a cohort"
+        fewer = f"ask for 1 to {drawable.sum():,}, or " if drawable.any() else ""
         raise InputError(
-            f"{size:,} patches wanted, {drawable.sum():,} different ones there{capped}",
+            f"{size:,} patches wanted, {drawable.sum():,} different ones there{asked}{capped}",
             where="--size",
-            way_out=f"ask for 1 to {drawable.sum():,}, or add record sets",
+            way_out=f"{fewer}add record sets{', or widen --mpp' if asked else ''}",
         )
     return draw.quotas(drawable, size, exponent)
 

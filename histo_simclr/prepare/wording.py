@@ -26,6 +26,51 @@ def command(name: str, positional: Sequence[str], flags: Mapping[str, Any]) -> s
     return shlex.join(words)
 
 
+def mix_command(record_sets: Sequence[str], info: Mapping[str, Any], stain_patches: int) -> str:
+    """The command that makes a mix again, without folders of this machine.
+
+    What the recipe says is left to it; the rest is spelled out.
+
+    Args:
+      record_sets: names of their folders.
+      info: mix.json.
+      stain_patches: see `mix.mix`.
+    """
+    recipe, choice = info["recipe"] or {"file": "", "content": {}}, info["choice"] or {}
+    settings = {name: info[name] for name in ("size", "draw", "px", "seed")}
+    settings |= {name: choice.get(name) for name in ("cohorts", "without", "cohort_count")}
+    settings |= {"skip_missing": bool(choice.get("missing")), "stain_patches": stain_patches}
+    rules = dict(info["rules"])
+    settings |= {"near_duplicates": rules.pop("near")} | rules
+    flags = {"--recipe": recipe["file"], "--out": info["name"]}
+    for name, value in settings.items():
+        value = list(value) if isinstance(value, tuple) else value
+        said = recipe["content"].get(name)
+        if value is False and said:
+            flags[f"--no-{name.replace('_', '-')}"] = True
+        elif value != said:
+            flags[f"--{name.replace('_', '-')}"] = value
+    return command("mix", [f"RECORDS/{name}" for name in record_sets], flags)
+
+
+def between(bounds: Sequence[float] | None) -> str:
+    """Lower and upper bound of µm/px, the upper one not within."""
+    return f"from {bounds[0]:g} to below {bounds[1]:g}" if bounds else "any"
+
+
+def drawn(info: Mapping[str, Any]) -> str:
+    """How the patches of a mix were shared out among its cohorts, given mix.json."""
+    cohorts = info["cohorts"].values()
+    largest = max(each["rows"] for each in cohorts)
+    short = [each for each in cohorts if each["rows"] == each["available"] < largest]
+    if info["draw"] != "even" or not short:
+        return info["draw"]
+    return (
+        f"even: {largest:,} of each cohort that has as many; {len(short)} of {len(cohorts)} have "
+        "fewer and give all"
+    )
+
+
 def counted(values: Mapping[str, int]) -> str:
     """Values with their counts; "" and "0.0" mean that nobody said."""
     unknown = ("", "0.0")
@@ -72,6 +117,7 @@ def exclusions(info: dict[str, Any]) -> str:
         "excluded": f"named in {info['rules']['exclude']}, or same pixels as such a patch",
         "near_duplicates": "near-duplicate of a patch before (near_duplicates.csv)",
         "over_slide_cap": f"more than {info['rules']['max_per_slide']} of one slide",
+        "other_mpp": f"no µm/px stated, or not {between(info['rules']['mpp'])}",
     }
     lines = [
         f"- {name}: {each[key]:,} ({says})"
@@ -85,6 +131,9 @@ def exclusions(info: dict[str, Any]) -> str:
         for each in info["left_out"]
     ]
     lines += [f"- not found, so not left out: {each}" for each in info["unmatched_exclusions"]]
+    choice = info["choice"] or {"missing": (), "not_named": ()}
+    lines += [f"- {each}: asked for, but in none of the record sets" for each in choice["missing"]]
+    lines += [f"- {each}: not asked for" for each in choice["not_named"]]
     text = "## Left out\n\n" + ("\n".join(lines) or "Nothing.")
     warned = [f"- {each}" for each in info["evaluation_overlaps"]]
     warned += [f"- {one} and {other} share pixels" for one, other in info["related_cohorts"]]

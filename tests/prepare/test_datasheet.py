@@ -151,10 +151,11 @@ def test_set_with_nothing_to_compare_has_no_picture(prepare, tmp_path, images):
 
 def test_mix_names_each_reason_for_leaving_out():
     info = {
-        "rules": {"exclude": "list.csv", "max_per_slide": 5},
+        "rules": {"exclude": "list.csv", "max_per_slide": 5, "mpp": [0.4, 0.6]},
+        "choice": {"missing": ["f"], "not_named": ["g"]},
         "cohorts": {
             "a": dict.fromkeys(mixing.selection.COUNTED, 0) | {"over_slide_cap": 1200},
-            "b": dict.fromkeys(mixing.selection.COUNTED, 0) | {"excluded": 3},
+            "b": dict.fromkeys(mixing.selection.COUNTED, 0) | {"excluded": 3, "other_mpp": 7},
         },
         "left_out": [{"cohort": "c", "license": "", "commercial_use": "no"}],
         "unmatched_exclusions": ["slide S9"],
@@ -165,6 +166,9 @@ def test_mix_names_each_reason_for_leaving_out():
     for line in (
         "- a: 1,200 (more than 5 of one slide)",
         "- b: 3 (named in list.csv, or same pixels as such a patch)",
+        "- b: 7 (no µm/px stated, or not from 0.4 to below 0.6)",
+        "- f: asked for, but in none of the record sets",
+        "- g: not asked for",
         "- c: the whole cohort (no licence stated; commercial use: no)",
         "- not found, so not left out: slide S9",
         "- d shares pixels with e, which is for evaluation",

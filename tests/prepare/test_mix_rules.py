@@ -90,8 +90,8 @@ def test_each_candidate_has_one_fate(draw, tmp_path):
         name: [each[key] for key in ("available", *selection.COUNTED)]
         for name, each in info["cohorts"].items()
     }
-    # available, duplicates, held out, excluded, near duplicates, over the slide cap
-    assert found == {"a": [6, 0, 0, 4, 0, 2], "b": [5, 0, 0, 0, 3, 0]}
+    # available, duplicates, held out, excluded, other mpp, near duplicates, over the slide cap
+    assert found == {"a": [6, 0, 0, 4, 0, 0, 2], "b": [5, 0, 0, 0, 0, 3, 0]}
 
 
 def test_slide_cap_holds_and_leaves_unknown_slides_alone(draw):
@@ -102,6 +102,36 @@ def test_slide_cap_holds_and_leaves_unknown_slides_alone(draw):
     assert info["cohorts"]["a"]["slides"] == 3
     with pytest.raises(InputError, match="15 patches wanted, 14 different ones there"):
         draw(size=15, max_per_slide=2, out="n")
+
+
+def test_only_patches_of_the_mpp_asked_for_are_drawn(draw):
+    _, rows = draw(size=12, mpp=(0.5, 0.7))  # the lower bound is within
+    assert len(rows["mpp"]) == 12
+    with pytest.raises(InputError, match=r"0 different ones there from 0.4 to below 0.5 µm/px"):
+        draw(size=1, mpp=(0.4, 0.5), out="n")  # the upper one is not
+
+
+def test_of_equal_pixels_the_one_of_the_mpp_asked_for_is_drawn(made, tmp_path, prepare):
+    copy = prepare(made.parent / "source_a", name="copy", px=64, known={"mpp": 1.0})
+    path = mixing.mix(
+        [copy, made / "a"],
+        out=tmp_path / "m",
+        size=12,
+        draw="even",
+        px=None,
+        seed=0,
+        rules=mixing.Rules(mpp=(0.4, 0.6)),
+    )
+    cohorts = json.loads((path / "mix.json").read_text())["cohorts"]
+    assert [cohorts[name]["other_mpp"] for name in ("copy", "a")] == [12, 0]
+    assert [cohorts[name]["rows"] for name in ("copy", "a")] == [0, 12]
+
+
+def test_patch_that_states_no_mpp_is_of_another(made, tmp_path, prepare):
+    silent = prepare(made.parent / "source_a", name="silent", px=64, known={"mpp": 0.0})
+    given = {"size": 1, "draw": "even", "px": None, "seed": 0}
+    with pytest.raises(InputError, match="0 different ones there"):
+        mixing.mix([silent], out=tmp_path / "m", rules=mixing.Rules(mpp=(0.0, 9.0)), **given)
 
 
 def test_cohort_cap_holds_and_the_others_fill_up(draw):
