@@ -79,6 +79,13 @@ def find(name: str, cohorts: Iterable[Cohort], where: object = "cohort") -> Coho
     return known[_plain(name)]
 
 
+def resembling(name: str, cohorts: Iterable[Cohort]) -> str:
+    """The cohort that a name is probably a slip for; empty when it is one, or is like none."""
+    known = {_plain(cohort.name): cohort.name for cohort in cohorts}
+    near = difflib.get_close_matches(_plain(name), known, 1, cutoff=0.85)
+    return "" if _plain(name) in known or not near else known[near[0]]
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 

@@ -159,6 +159,21 @@ def test_an_unknown_name_gets_the_nearest(cohorts):
         registry.find("xyz", cohorts.values())
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("CAMELYN16", "CAMELYON16"),
+        ("tcga-brac", "TCGA-BRCA"),
+        ("camelyon 16", ""),
+        ("our hospital 2024", ""),
+        ("C", ""),
+        ("", ""),
+    ],
+)
+def test_a_slip_in_a_name_is_told_from_a_name_of_ones_own(cohorts, name, near):
+    assert registry.resembling(name, cohorts.values()) == near
+
+
 def test_names_differ_also_as_folders_of_record_sets(cohorts):
     assert len({record_set.slug(name) for name in cohorts}) == len(cohorts)
     assert len({re.sub("[^a-z0-9]", "", name.lower()) for name in cohorts}) == len(cohorts)
