@@ -35,16 +35,19 @@ def load(path: str | Path = REGISTRY) -> tuple[Cohort, ...]:
     header, lines = _read(path)
     cohorts: dict[str, Cohort] = {}
     line_of: dict[str, int] = {}
+    plain_names: dict[str, int] = {}
     for line, values in lines:
         where = f"{path}, line {line}"
         cohort = parse(where, _row(where, header, values))
-        if cohort.name in line_of:
+        plain = _plain(cohort.name)
+        if plain in plain_names:
             raise InputError(
-                f"column name: {cohort.name} stands in line {line_of[cohort.name]} too",
+                f"column name: {cohort.name} stands in line {plain_names[plain]} too, "
+                "but for case and punctuation",
                 where=where,
-                way_out="give each cohort one row",
+                way_out="give each cohort one row, and a name of its own",
             )
-        line_of[cohort.name] = line
+        plain_names[plain] = line_of[cohort.name] = line
         cohorts[cohort.name] = cohort
     core = sum(cohort.list == "core57" for cohort in cohorts.values())
     if core != COHORTS:

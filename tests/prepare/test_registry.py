@@ -194,7 +194,11 @@ def test_only_licenses_that_allow_it_are_marked_for_commercial_use():
     [
         ("name", "two words"),
         ("organ", ""),
+        ("organ", ";"),
+        ("overlaps", "BACH;"),
         ("mpp_min", "quarter"),
+        ("mpp_min", "0_5"),
+        ("magnification", "٢٠"),
         ("magnification", "20;forty"),
         ("magnification", "400"),
         ("kind", "slide"),
@@ -265,6 +269,12 @@ def test_a_request_needs_a_place_to_make_it(altered):
 def test_a_name_given_twice_is_refused_with_both_lines(altered):
     with pytest.raises(InputError, match="line 9: column name: TCGA-ACC stands in line 2 too"):
         registry.load(altered(9, "name", "TCGA-ACC"))
+
+
+def test_names_that_users_could_not_tell_apart_are_refused(altered):
+    """A cohort is found whatever the case and punctuation of its name."""
+    with pytest.raises(InputError, match="line 9: column name: tcga_acc stands in line 2 too"):
+        registry.load(altered(9, "name", "tcga_acc"))
 
 
 def test_a_missing_row_is_noticed(tmp_path):
