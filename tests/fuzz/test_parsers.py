@@ -22,7 +22,7 @@ from PIL import Image
 from histo_simclr.prepare import plan_file, registry
 
 SETTINGS = hypothesis.settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")),
     derandomize="FUZZ_EXAMPLES" not in os.environ,
     database=None,
     deadline=20_000,  # ms: what takes longer hangs
