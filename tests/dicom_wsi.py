@@ -53,6 +53,7 @@ def write(
     photometric: str = "RGB",
     sparse: list[tuple[int, int]] | None = None,
     kind: str = "",
+    part: tuple[int, int, int] | None = None,
 ) -> Path:
     """Writes one level of a slide.
 
@@ -68,6 +69,7 @@ def write(
       photometric: their colors.
       sparse: (column, row) of each frame; None: all tiles are there, row by row.
       kind: "LABEL" or "OVERVIEW" for an image beside the slide.
+      part: (number, of how many, frames before it) of a level that is spread over several files.
     """
     data = Dataset()
     data.SOPClassUID = VLWholeSlideMicroscopyImageStorage
@@ -110,6 +112,12 @@ def write(
     data.DimensionOrganizationType = "TILED_SPARSE" if sparse else "TILED_FULL"
     if sparse:
         data.PerFrameFunctionalGroupsSequence = [_place(*each, tile) for each in sparse]
+    if part:
+        data.SOPInstanceUIDOfConcatenationSource = data.SOPInstanceUID
+        data.ConcatenationUID = f"{data.SOPInstanceUID}.5"
+        data.SOPInstanceUID = f"{data.SOPInstanceUID}.{part[0]}"
+        data.InConcatenationNumber, data.InConcatenationTotalNumber = part[:2]
+        data.ConcatenationFrameOffsetNumber = part[2]
     is_native = syntax == ExplicitVRLittleEndian
     data.PixelData = b"".join(frames) if is_native else encapsulate(frames)
     data["PixelData"].VR = "OB"

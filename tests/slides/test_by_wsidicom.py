@@ -205,6 +205,22 @@ def test_a_tile_that_is_left_out_is_white(encoded, dicom_wsi, pixels, tmp_path, 
 
 
 @BOTH
+def test_a_level_spread_over_several_files_is_put_together(tmp_path, dicom_wsi, pixels, library):
+    frames = [tile.tobytes() for tile in dicom_wsi.tiles(pixels, 128)]
+    options = {"size": (400, 300), "tile": 128, "syntax": ExplicitVRLittleEndian}
+    for number, (start, stop) in enumerate(((0, 5), (5, 12)), 1):
+        part = (number, 2, start)
+        path = tmp_path / f"{number}.dcm"
+        dicom_wsi.write(path, frames[start:stop], part=part, **options)
+    for name in ("1.dcm", "2.dcm"):
+        with contextlib.closing(library(tmp_path / name)) as pyramid:
+            np.testing.assert_array_equal(region(pyramid, 0, 0, 400, 300), pixels)
+    (tmp_path / "2.dcm").unlink()
+    with pytest.raises(SlideError), contextlib.closing(library(tmp_path / "1.dcm")) as pyramid:
+        region(pyramid, 0, 0, 400, 300)
+
+
+@BOTH
 def test_beyond_every_edge_is_white(encoded, pixels, library):
     path = encoded(np.ndarray.tobytes, ExplicitVRLittleEndian, "RGB")
     framed = np.pad(pixels, ((60, 60), (60, 60), (0, 0)), constant_values=255)
