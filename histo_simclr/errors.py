@@ -17,7 +17,11 @@ class InputError(Exception):
         self.what, self.where, self.way_out = what, str(where), way_out
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}; {self.way_out}"
+        line = f"{self.where}: {self.what}; {self.way_out}"
+        # File names, cells and other libraries' words may break the line, or steer the terminal.
+        return "".join(
+            each if each.isprintable() else each.encode("unicode_escape").decode() for each in line
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are pickled by their positional arguments alone; workers raise this one too.

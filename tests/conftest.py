@@ -1,5 +1,6 @@
 """What every test runs in: eight simulated CPU devices, a compile cache, strict JAX."""
 
+import importlib.util
 import os
 import tempfile
 from pathlib import Path
@@ -75,3 +76,13 @@ def write_tiff():
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def dicom_wsi():
+    """The module dicom_wsi.py beside this file (tests are no package)."""
+    place = Path(__file__).with_name("dicom_wsi.py")
+    spec = importlib.util.spec_from_file_location("dicom_wsi", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

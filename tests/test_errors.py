@@ -8,3 +8,8 @@ def test_input_error_survives_the_way_from_a_worker():
     found = pickle.loads(pickle.dumps(error))
     assert str(found) == str(error) == "file: is bad; mend it"
     assert (found.what, found.where, found.way_out) == ("is bad", "file", "mend it")
+
+
+def test_what_does_not_print_is_escaped():
+    error = InputError("odd\x1b[2J", where="a\nb\udc80.csv", way_out="rename it to µ")
+    assert str(error) == r"a\nb\udc80.csv: odd\x1b[2J; rename it to µ"

@@ -14,14 +14,10 @@ import pyarrow.parquet
 
 from histo_simclr import records
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import registry
+from histo_simclr.prepare import registry, slide_list
 from histo_simclr.prepare.registry import Cohort
 from histo_simclr.prepare.sources import EXTENSIONS
 
-# What only whole slides have; they also come as .tif, as patches do.
-SLIDE_EXTENSIONS = frozenset(
-    {".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi"}
-)
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 # Images that come with images, e.g. tumor_001_mask.tif, train_label_masks/, train_1_anno.bmp.
 _BESIDE = re.compile(r"(^|[ _-])(masks?|anno|annotations?|labels?|gt)($|[ _-])", re.IGNORECASE)
@@ -113,7 +109,7 @@ def _count_files(folder: Path, kind: str) -> tuple[int | None, int | None, str]:
             extension = extension.lower()
             if name[0] == "." or _BESIDE.search(stem):
                 continue
-            slides += extension in SLIDE_EXTENSIONS
+            slides += extension in slide_list.SLIDES_ONLY
             images += extension in EXTENSIONS
             archives += extension in ARCHIVES
             has_dicom |= extension == ".dcm"

@@ -16,7 +16,15 @@ import numpy as np
 from histo_simclr.prepare import storage
 
 FORMAT = 1
-_PACKAGES = ("pillow", "numpy", "scipy", "openslide-python", "openslide-bin", "tifffile")
+_PACKAGES = (
+    "pillow",
+    "numpy",
+    "scipy",
+    "openslide-python",
+    "openslide-bin",
+    "tifffile",
+    "wsidicom",
+)
 
 
 class Task(Protocol):

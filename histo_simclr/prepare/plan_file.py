@@ -32,6 +32,9 @@ SCHEMA = pyarrow.schema(
         ("quickhash", pyarrow.string()),  # OpenSlide's fingerprint of the slide; may be empty
     ]
 )
+# Smallest and largest of what a plan's numbers may be, with their unit.
+_MPP = (SMALLEST, LARGEST, " µm/px")
+_LIMITS = {"mpp": _MPP, "mpp_x": _MPP, "mpp_y": _MPP, "tissue": (0, 1, ""), "px": (1, 65_536, "")}
 # Rows held in memory; a constant, so that the file's bytes depend on the rows alone.
 ROW_GROUP = 65_536
 
@@ -91,7 +94,7 @@ def read(path: Path) -> Iterator[Planned]:
       InputError: unreadable, a column missing, numbers that cannot be right, or the rows of a
         slide not together.
     """
-    seen: set[str] = set()
+    seen: dict[str, set[str]] = {"wsi": set(), "slide": set()}
     part: pyarrow.Table | None = None
     for table in _tables(path):
         part = table if part is None else pyarrow.concat_tables([part, table])
@@ -121,9 +124,10 @@ def _tables(path: Path) -> Iterator[pyarrow.Table]:
                     yield _conformed(pyarrow.Table.from_batches([batch]), path)
             return
         with pyarrow.parquet.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                yield _conformed(file.read_row_group(group), path)
-    except (OSError, pyarrow.ArrowException) as error:
+            # Other tools write all rows as one group.
+            for batch in file.iter_batches(ROW_GROUP):
+                yield _conformed(pyarrow.Table.from_batches([batch]), path)
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
         raise InputError(f"no readable plan ({error})", where=path, way_out=way_out) from error
 
 
@@ -134,38 +138,50 @@ def _conformed(table: pyarrow.Table, path: Path) -> pyarrow.Table:
             column = pyarrow.array([value] * len(table), field.type)
             table = table.append_column(field, column)
     missing = [name for name in SCHEMA.names if name not in table.column_names]
-    if missing:
+    twice = [name for name in SCHEMA.names if table.column_names.count(name) > 1]
+    if missing or twice:
         raise InputError(
-            f"no column {', '.join(missing)}",
+            f"no column {', '.join(missing)}" if missing else f"column {twice[0]} twice",
             where=path,
             way_out="give a plan.parquet of `prepare --plan-only`, or a CSV with its columns",
         )
     table = table.select(SCHEMA.names).cast(SCHEMA)
+    table.validate(full=True)  # a file may call bytes text that are none
     bare = [name for name in SCHEMA.names if table[name].null_count]
+    bare += [name for name in ("wsi", "slide") if "" in table[name].unique().to_pylist()]
     if bare:
         raise InputError(f"empty cells in {bare[0]}", where=path, way_out="fill them")
     return table
 
 
-def _planned(table: pyarrow.Table, path: Path, seen: set[str]) -> Planned:
+def _planned(table: pyarrow.Table, path: Path, seen: dict[str, set[str]]) -> Planned:
     columns = {name: table[name].to_numpy() for name in SCHEMA.names}
-    wsi = columns["wsi"][0]
+    wsi, slide = columns["wsi"][0], columns["slide"][0]
     where = f"{path}: {wsi}"
-    if wsi in seen:
+    if wsi in seen["wsi"]:
         raise InputError("its rows are not together", where=where, way_out="sort the plan by wsi")
-    seen.add(wsi)
     for name in ("slide", "px", "mpp_x", "mpp_y", "quickhash"):
         if len(set(columns[name].tolist())) > 1:
             raise InputError(f"several {name}", where=where, way_out="give the slide one")
-    for name in ("mpp", "mpp_x", "mpp_y"):
-        if not ((columns[name] >= SMALLEST) & (columns[name] <= LARGEST)).all():
+    if slide in seen["slide"]:
+        # The keys of its patches would be those of another slide.
+        raise InputError(f"a second slide {slide!r}", where=where, way_out="give it another name")
+    for name, (low, high, unit) in _LIMITS.items():
+        if not ((columns[name] >= low) & (columns[name] <= high)).all():
             raise InputError(
-                f"{name} outside {SMALLEST:g} to {LARGEST:g} µm/px", where=where, way_out="mend it"
+                f"{name} outside {low:g} to {high:g}{unit}", where=where, way_out="mend it"
             )
-    keys = np.stack([columns["x"], columns["y"], columns["mpp"]], axis=1)
-    if len(np.unique(keys, axis=0)) < len(keys):
+    if _has_a_place_twice(columns["x"], columns["y"], columns["mpp"]):
         raise InputError("a place twice", where=where, way_out="list each once")
+    seen["wsi"].add(wsi)
+    seen["slide"].add(slide)
     places = Places(columns["x"], columns["y"], columns["mpp"], columns["tissue"])
     level0 = (float(columns["mpp_x"][0]), float(columns["mpp_y"][0]))
-    slide, px = columns["slide"][0], int(columns["px"][0])
-    return Planned(wsi, slide, places, px, level0, columns["quickhash"][0])
+    return Planned(wsi, slide, places, int(columns["px"][0]), level0, columns["quickhash"][0])
+
+
+def _has_a_place_twice(*columns: np.ndarray) -> bool:
+    """Whether two rows are alike; whole numbers are compared as such, not as floats."""
+    order = np.lexsort(columns)
+    alike = [column[order][1:] == column[order][:-1] for column in columns]
+    return bool(np.logical_and.reduce(alike).any())

@@ -35,16 +35,19 @@ def load(path: str | Path = REGISTRY) -> tuple[Cohort, ...]:
     header, lines = _read(path)
     cohorts: dict[str, Cohort] = {}
     line_of: dict[str, int] = {}
+    plain_names: dict[str, int] = {}
     for line, values in lines:
         where = f"{path}, line {line}"
         cohort = parse(where, _row(where, header, values))
-        if cohort.name in line_of:
+        plain = _plain(cohort.name)
+        if plain in plain_names:
             raise InputError(
-                f"column name: {cohort.name} stands in line {line_of[cohort.name]} too",
+                f"column name: {cohort.name} stands in line {plain_names[plain]} too, "
+                "but for case and punctuation",
                 where=where,
-                way_out="give each cohort one row",
+                way_out="give each cohort one row, and a name of its own",
             )
-        line_of[cohort.name] = line
+        plain_names[plain] = line_of[cohort.name] = line
         cohorts[cohort.name] = cohort
     core = sum(cohort.list == "core57" for cohort in cohorts.values())
     if core != COHORTS:
@@ -77,6 +80,13 @@ def find(name: str, cohorts: Iterable[Cohort], where: object = "cohort") -> Coho
             way_out=f"did you mean {names}?" if near else "histo-simclr datasets lists them",
         )
     return known[_plain(name)]
+
+
+def resembling(name: str, cohorts: Iterable[Cohort]) -> str:
+    """The cohort that a name is probably a slip for; empty when it is one, or is like none."""
+    known = {_plain(cohort.name): cohort.name for cohort in cohorts}
+    near = difflib.get_close_matches(_plain(name), known, 1, cutoff=0.85)
+    return "" if _plain(name) in known or not near else known[near[0]]
 
 
 def _plain(name: str) -> str:

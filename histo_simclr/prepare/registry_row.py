@@ -116,6 +116,9 @@ def parse(where: str, row: dict[str, str]) -> Cohort:
     _check_words(row, refuse)
     _check_terms(row, refuse)
     lists = {name: _several(row[name]) for name in LISTS}
+    for name, parts in lists.items():
+        if "" in parts:
+            raise refuse(name, f"{row[name]!r}: an empty part", "delete the ';' too many")
     for each in lists["download"]:
         if not _DOWNLOAD.fullmatch(each):
             raise refuse("download", f"{each!r}", "give tfds:, gdc:, idc:, zenodo:, kaggle:, s3://")
@@ -152,7 +155,7 @@ def _numbers(row: dict[str, str], refuse: Refuse) -> dict[str, Any]:
     numbers = {}
     for name in ("mpp_min", "mpp_max", "magnification"):
         try:
-            numbers[name] = tuple(float(value) for value in _several(row[name]))
+            numbers[name] = tuple(_decimal(value) for value in _several(row[name]))
         except ValueError:
             raise refuse(name, f"{row[name]!r}: no number", "set one, or leave it empty") from None
     smallest, largest = numbers["mpp_min"], numbers["mpp_max"]
@@ -168,6 +171,13 @@ def _numbers(row: dict[str, str], refuse: Refuse) -> dict[str, Any]:
         raise refuse("magnification", row["magnification"], "set objective powers from 1 to 100")
     mpp = {"mpp_min": smallest[0], "mpp_max": largest[0]} if smallest else None
     return numbers | (mpp or {"mpp_min": None, "mpp_max": None})
+
+
+def _decimal(text: str) -> float:
+    # float() takes 0_5 for 5, and other scripts' digits.
+    if "_" in text or not text.isascii():
+        raise ValueError
+    return float(text)
 
 
 def _count(name: str, text: str, refuse: Refuse) -> int | None:

@@ -10,10 +10,10 @@ from histo_simclr.prepare import sources
 from histo_simclr.prepare.item import Item
 from histo_simclr.slides.reader import slide_id
 
-# TRIDENT's list (mahmoodlab/TRIDENT, trident/wsi_objects): what OpenSlide, tifffile and Pillow may
-# open. Whether they do is seen when they try.
-EXTENSIONS = (".svs", ".tif", ".tiff", ".dcm", ".vms", ".vmu", ".ndpi", ".scn", ".mrxs")
-EXTENSIONS += (".svslide", ".bif", ".czi", ".png", ".jpg", ".jpeg")
+# What only whole slides have, and what other images have too: TRIDENT's list (mahmoodlab/TRIDENT,
+# trident/wsi_objects). Whether a library opens them is seen when it tries.
+SLIDES_ONLY = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi")
+EXTENSIONS = (*SLIDES_ONLY, ".dcm", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
 # A Hamamatsu slide of several files: the images beside it are its parts.
 _INDEX = (".vms", ".vmu")
 _IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")

@@ -2,16 +2,27 @@
 
 import argparse
 import contextlib
+import logging
 from pathlib import Path
 from typing import Any
 
 from histo_simclr import records
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import datasheet, pool, slide_flags, sources, whole, wording
+from histo_simclr.prepare import (
+    datasheet,
+    pool,
+    registry,
+    slide_flags,
+    sources,
+    whole,
+    wording,
+)
 from histo_simclr.prepare import plan as planning
 from histo_simclr.prepare.item import Item
 from histo_simclr.prepare.patches import Cutting
 from histo_simclr.prepare.record_set import VERSION, Cohort, RecordSetWriter, slug
+
+log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -118,6 +129,7 @@ def run(args: argparse.Namespace) -> None:
     for flag, value, low, high in limits:
         if not low <= value <= high:
             raise InputError(f"{value}", where=flag, way_out=f"give {low} to {high}")
+    _warn_of_a_slip(args.name)
     cohort = Cohort(args.name, args.license, args.commercial_use, args.citation, args.url)
     cutting = Cutting(args.px, cut, args.encoding, args.quality)
     defaults = Item("", "", split=args.split, stain=args.stain, organ=args.organ)
@@ -141,6 +153,16 @@ def run(args: argparse.Namespace) -> None:
     print(f"{path}: {counts} patches of {info['px']} px; {info['rejected']} images rejected")
     if info["rejected"]:
         print(f"why: {path / 'rejected.csv'}")
+
+
+def _warn_of_a_slip(name: str) -> None:
+    """A line on stderr where a cohort's name is nearly one of the registry; it may be a new one."""
+    try:
+        near = registry.resembling(name, registry.load())
+    except InputError:  # no registry, or a damaged one: mix, which needs it, says so
+        return
+    if near:
+        log.warning("--name: %r is not in the registry; did you mean %s?", name, near)
 
 
 def _mpp(text: str) -> float:

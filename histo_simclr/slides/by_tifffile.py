@@ -1,17 +1,20 @@
 """Slides by tifffile: OME-TIFF with its levels, odd tilings and codecs that OpenSlide lacks."""
 
 import contextlib
-import logging
-import re
 import xml.etree.ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from histo_simclr.slides.pyramid import WHITE, SlideError, first_line, library
+from histo_simclr.slides.pyramid import (
+    WHITE,
+    SlideError,
+    first_line,
+    library,
+    refuse_logged_errors,
+)
 
 
 class TiffPyramid:
@@ -25,7 +28,7 @@ class TiffPyramid:
         library("imagecodecs")
         with contextlib.ExitStack() as stack:
             try:
-                with _refuse_logged_errors("tifffile"):
+                with refuse_logged_errors("tifffile"):
                     self._file = stack.enter_context(tifffile.TiffFile(path))
                     # Walks the whole chain of directories, which a torn file breaks.
                     if not len(self._file.pages):
@@ -131,24 +134,3 @@ def _tiff_properties(file: Any) -> dict[str, str]:
         properties |= {f"ome.{key}": value for key, value in found.items() if "Physical" in key}
         properties |= {"openslide.objective-power": power} if power else {}
     return properties
-
-
-@contextlib.contextmanager
-def _refuse_logged_errors(name: str) -> Iterator[None]:
-    """SlideError for what the logger `name` calls an error: tifffile goes on with half a file."""
-    found: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found.append(record.getMessage())
-
-    logger, collector = logging.getLogger(name), Collector(logging.ERROR)
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(collector)
-    try:
-        yield
-    finally:
-        logger.removeHandler(collector)
-        logger.propagate = propagate
-    if found:
-        raise SlideError(f"damaged ({re.sub('<[^>]*>', '', found[0]).strip()})")

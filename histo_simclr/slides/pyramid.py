@@ -1,8 +1,10 @@
 """What a library that opens slides has to give, and the error of a slide that cannot be used."""
 
+import contextlib
 import importlib
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Protocol
 
@@ -61,3 +63,24 @@ def first_line(error: Exception) -> str:
     """The first line of an error's text without addresses of objects, or its kind."""
     text = re.sub(r"<[^>]*>", "", str(error)).strip()
     return (text.splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def refuse_logged_errors(name: str) -> Iterator[None]:
+    """SlideError for what the logger `name` calls an error: libraries go on with half a file."""
+    found: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    logger, collector = logging.getLogger(name), Collector(logging.ERROR)
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(collector)
+    try:
+        yield
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = propagate
+    if found:
+        raise SlideError(f"damaged ({re.sub('<[^>]*>', '', found[0]).strip()})")

@@ -10,11 +10,12 @@ from histo_simclr.slides import resolution
 from histo_simclr.slides.by_openslide import OpenSlidePyramid
 from histo_simclr.slides.by_pillow import PlainImage
 from histo_simclr.slides.by_tifffile import TiffPyramid
+from histo_simclr.slides.by_wsidicom import DicomPyramid
 from histo_simclr.slides.pyramid import Pyramid, SlideError
 from histo_simclr.slides.resolution import Resolution
 
 # In the order to try: OpenSlide knows most formats, and is the fastest.
-READERS = (OpenSlidePyramid, TiffPyramid, PlainImage)
+READERS = (OpenSlidePyramid, TiffPyramid, DicomPyramid, PlainImage)
 # A target up to this much finer than level 0 is resampled up: slides "at 40x" have 0.23 to 0.275.
 UPSAMPLING = 1.1
 # A level this much coarser than the target still counts as it: downsamples are of rounded sizes.

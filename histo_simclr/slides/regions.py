@@ -16,6 +16,8 @@ SUFFIXES = (".geojson", ".json", ".png", ".tif", ".tiff")
 _SHAPE_TOLERANCE = 0.02
 # Classes that QuPath leaves out end in "*"; ours for artefacts is spelled either way.
 _LEFT_OUT = ("artefact", "artifact")
+# Level-0 px from the corner: far beyond any slide, and near enough for GEOS to compute with.
+_FARTHEST = 1e9
 # Objects that are results, not regions.
 _NO_REGIONS = ("tile", "detection", "cell")
 
@@ -57,7 +59,8 @@ def _from_image(path: Path, dimensions: tuple[int, int], shape: tuple[int, int])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            # JPEG's ringing is not 0; others would start programs (EPS) or are no masks.
+            with Image.open(path, formats=("PNG", "TIFF")) as image:
                 pixels = np.asarray(image)  # palette images: the index, so that 0 is 0
     except Exception as error:  # decoders raise whatever the bytes lead them into
         raise SlideError(f"mask {path.name} does not decode ({first_line(error)})") from None
@@ -130,11 +133,15 @@ def _area(feature: dict[str, Any], where: str) -> tuple[Any, bool]:
     shapely = library("shapely")
     try:
         area = shapely.from_geojson(json.dumps(feature["geometry"], allow_nan=False))
+        if np.abs(shapely.get_coordinates(area)).max(initial=0.0) > _FARTHEST:
+            raise SlideError(f"{where} has coordinates that are no px")
+        crosses = not area.is_valid
+        if crosses:
+            area = shapely.make_valid(area, method="linework")  # the even-odd rule
+    except SlideError:
+        raise
     except Exception as error:  # GEOS names its own reasons
         raise SlideError(f"{where} is no polygon ({first_line(error)})") from None
-    crosses = not area.is_valid
-    if crosses:
-        area = shapely.make_valid(area, method="linework")  # the even-odd rule
     if not area.area:
         raise SlideError(f"{where} is no polygon (it has no area)")
     return area, crosses

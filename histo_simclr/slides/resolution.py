@@ -103,26 +103,29 @@ def read_table(path: Path) -> dict[str, float]:
     without header (STAMP). A row whose mpp is empty says nothing.
 
     Raises:
-      InputError: no readable CSV, no number, an absurd one, or two for one slide.
+      InputError: no readable CSV, no slide, no number, an absurd one, or two for one slide.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file, strict=True))
+            reader = csv.reader(file, strict=True)
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"not a readable CSV ({error})", where=path, way_out="save it as UTF-8 CSV: wsi,mpp"
         ) from error
-    header = [name.strip().lower() for name in rows[0]] if rows else []
+    header = [name.strip().lower() for name in rows[0][1]] if rows else []
     has_header = "wsi" in header and "mpp" in header
     columns = (header.index("wsi"), header.index("mpp")) if has_header else (0, 1)
     table: dict[str, float] = {}
-    for line, row in enumerate(rows[has_header:], 1 + has_header):
+    for line, row in rows[has_header:]:
         if not any(cell.strip() for cell in row):
             continue
         where = f"{path}:{line}"
         if len(row) <= max(columns):
             raise InputError(f"{len(row)} columns", where=where, way_out="write: wsi,mpp")
         name, text = (row[column].strip() for column in columns)
+        if not name:
+            raise InputError("no slide named", where=where, way_out="fill it or delete the line")
         if text:
             mpp = _sensible(text, where)
             if table.setdefault(name, mpp) != mpp:
@@ -142,7 +145,10 @@ def _sensible(text: str, where: str) -> float:
 
 
 def _number(text: str | None) -> float:
+    # ASCII without "_": float() takes 0_5 for 5, and other scripts' digits.
+    if not text or "_" in text or not text.isascii():
+        return math.nan
     try:
-        return float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        return float(text)
+    except ValueError:
         return math.nan

@@ -63,6 +63,11 @@ def changed(plan, column, values):
         ("mpp_y", dict.fromkeys(range(3), float("nan")), "several mpp_y|mpp_y outside"),
         ("px", {5: 96}, "f/1.svs: several px"),
         ("wsi", {13: "f/0.svs"}, "f/0.svs: its rows are not together"),
+        ("wsi", {13: ""}, "empty cells in wsi"),
+        ("slide", {13: "0"}, "f/2.svs: a second slide '0'"),
+        ("px", {13: 0}, "f/2.svs: px outside 1 to 65536"),
+        ("tissue", {13: 1.5}, "f/2.svs: tissue outside 0 to 1"),
+        ("tissue", {13: float("nan")}, "f/2.svs: tissue outside 0 to 1"),
         ("x", {0: 2, 1: 2, 2: None}, "empty cells in x"),
         ("x", {3: 2.5}, "no readable plan"),
     ],
@@ -78,9 +83,45 @@ def test_a_place_twice_is_refused(plan):
         list(plan_file.read(twice))
 
 
+def test_places_far_out_are_told_apart(plan):
+    """As floats, these two are one number."""
+    far = changed(changed(plan, "x", {0: 2**53, 1: 2**53 + 1}), "y", {0: 0, 1: 0})
+    assert next(plan_file.read(far)).places.x.tolist() == [2**53, 2**53 + 1, 2]
+
+
+def test_bytes_that_are_no_text_are_refused(plan):
+    """As other tools may write them: Parquet's text need not be UTF-8."""
+    table = pyarrow.parquet.read_table(plan)
+    raw = pyarrow.array([b"f/\xff.svs"] * len(table), pyarrow.binary())
+    text = pyarrow.Array.from_buffers(pyarrow.string(), len(raw), raw.buffers())
+    pyarrow.parquet.write_table(table.set_column(0, "wsi", text), plan)
+    with pytest.raises(InputError, match="no readable plan .*UTF8"):
+        list(plan_file.read(plan))
+
+
+def test_rows_in_one_group_are_read_a_few_at_a_time(plan, monkeypatch):
+    """As pandas writes them. The tables held are counted: 14 rows by at most 4."""
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(plan), plan)
+    sizes = []
+    conformed = plan_file._conformed
+    monkeypatch.setattr(
+        plan_file,
+        "_conformed",
+        lambda table, path: sizes.append(len(table)) or conformed(table, path),
+    )
+    assert [len(part.places.x) for part in plan_file.read(plan)] == [3, 10, 1]
+    assert (sum(sizes), max(sizes)) == (14, 4)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
+        ("plan.csv", b"\x80wsi,slide\na.svs,a\n", "no readable plan"),
+        (
+            "plan.csv",
+            b"wsi,wsi,slide,x,y,mpp,px,mpp_x,mpp_y\na,a,a,1,1,1,9,1,1\n",
+            "column wsi twice",
+        ),
         ("plan.parquet", b"", "no readable plan"),
         ("plan.parquet", b"PAR1 torn", "no readable plan"),
         ("plan.csv", b"", "no readable plan"),

@@ -159,6 +159,21 @@ def test_an_unknown_name_gets_the_nearest(cohorts):
         registry.find("xyz", cohorts.values())
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("CAMELYN16", "CAMELYON16"),
+        ("tcga-brac", "TCGA-BRCA"),
+        ("camelyon 16", ""),
+        ("our hospital 2024", ""),
+        ("C", ""),
+        ("", ""),
+    ],
+)
+def test_a_slip_in_a_name_is_told_from_a_name_of_ones_own(cohorts, name, near):
+    assert registry.resembling(name, cohorts.values()) == near
+
+
 def test_names_differ_also_as_folders_of_record_sets(cohorts):
     assert len({record_set.slug(name) for name in cohorts}) == len(cohorts)
     assert len({re.sub("[^a-z0-9]", "", name.lower()) for name in cohorts}) == len(cohorts)
@@ -179,7 +194,11 @@ def test_only_licenses_that_allow_it_are_marked_for_commercial_use():
     [
         ("name", "two words"),
         ("organ", ""),
+        ("organ", ";"),
+        ("overlaps", "BACH;"),
         ("mpp_min", "quarter"),
+        ("mpp_min", "0_5"),
+        ("magnification", "٢٠"),
         ("magnification", "20;forty"),
         ("magnification", "400"),
         ("kind", "slide"),
@@ -250,6 +269,12 @@ def test_a_request_needs_a_place_to_make_it(altered):
 def test_a_name_given_twice_is_refused_with_both_lines(altered):
     with pytest.raises(InputError, match="line 9: column name: TCGA-ACC stands in line 2 too"):
         registry.load(altered(9, "name", "TCGA-ACC"))
+
+
+def test_names_that_users_could_not_tell_apart_are_refused(altered):
+    """A cohort is found whatever the case and punctuation of its name."""
+    with pytest.raises(InputError, match="line 9: column name: tcga_acc stands in line 2 too"):
+        registry.load(altered(9, "name", "tcga_acc"))
 
 
 def test_a_missing_row_is_noticed(tmp_path):

@@ -7,7 +7,9 @@ from PIL import Image
 from histo_simclr.errors import InputError
 from histo_simclr.slides import reader
 from histo_simclr.slides.by_openslide import OpenSlidePyramid
+from histo_simclr.slides.by_pillow import PlainImage
 from histo_simclr.slides.by_tifffile import TiffPyramid
+from histo_simclr.slides.by_wsidicom import DicomPyramid
 from histo_simclr.slides.pyramid import SlideError
 
 
@@ -62,6 +64,66 @@ def test_readers_agree_on_a_real_slide_to_the_last_bit(cmu):
             np.testing.assert_array_equal(
                 np.asarray(by_openslide.region(0, *box)), np.asarray(by_tifffile.region(0, *box))
             )
+
+
+def test_one_jpeg_gives_the_same_pixels_in_every_reader(tmp_path, cmu, dicom_wsi):
+    """As a plain image, as the tile of a TIFF and as that of a DICOM slide."""
+    import tifffile
+
+    with contextlib.closing(OpenSlidePyramid(cmu)) as pyramid:
+        pyramid.region(0, 500, 500, 256, 256).save(tmp_path / "s.jpg", quality=90, subsampling=1)
+    data = (tmp_path / "s.jpg").read_bytes()
+    kind = {"shape": (256, 256, 3), "dtype": np.uint8, "photometric": "ycbcr"}
+    kind |= {"compression": "jpeg", "subsampling": (2, 1), "tile": (256, 256)}
+    tifffile.imwrite(tmp_path / "s.tif", iter([data]), metadata=None, **kind)
+    options = {"size": (256, 256), "tile": 256, "photometric": "YBR_FULL_422"}
+    dicom_wsi.write(tmp_path / "s.dcm", [data], **options)
+    expected = np.asarray(Image.open(tmp_path / "s.jpg"))
+    for library, name in (
+        (PlainImage, "s.jpg"),
+        (OpenSlidePyramid, "s.tif"),
+        (TiffPyramid, "s.tif"),
+        (OpenSlidePyramid, "s.dcm"),
+        (DicomPyramid, "s.dcm"),
+    ):
+        with contextlib.closing(library(tmp_path / name)) as pyramid:
+            found = np.asarray(pyramid.region(0, 0, 0, 256, 256))
+        np.testing.assert_array_equal(found, expected, f"{library.reader} {name}")
+
+
+def test_hamamatsus_tags_make_an_ndpi(tmp_path, cmu):
+    """One JPEG a level and its private tags (openslide.org/formats/hamamatsu), by tifffile."""
+    import tifffile
+
+    with contextlib.closing(OpenSlidePyramid(cmu)) as pyramid:
+        base = pyramid.region(0, 500, 500, 640, 480)
+    levels = (base, base.resize((320, 240), Image.Resampling.BOX))
+    decoded = []
+    with tifffile.TiffWriter(tmp_path / "s.ndpi") as file:
+        for image, lens, mpp in zip(levels, (20.0, 10.0), (0.5, 1.0), strict=True):
+            image.save(tmp_path / "level.jpg", quality=90)
+            decoded.append(np.asarray(Image.open(tmp_path / "level.jpg")))
+            tags = [(65420, "I", 1, 1, True), (65421, "f", 1, lens, True)]
+            tags += [(offset, "i", 1, 0, True) for offset in (65422, 65423, 65424)]
+            file.write(
+                iter([(tmp_path / "level.jpg").read_bytes()]),
+                shape=decoded[-1].shape,
+                dtype=np.uint8,
+                photometric="ycbcr",
+                compression="jpeg",
+                subsampling=(2, 2),
+                rowsperstrip=image.height,
+                metadata=None,
+                resolution=(1e4 / mpp, 1e4 / mpp),
+                resolutionunit="CENTIMETER",
+                extratags=tags,
+            )
+    with reader.open_slide(tmp_path / "s.ndpi") as slide:
+        assert slide.reader == "OpenSlide"
+        assert slide.properties["openslide.vendor"] == "hamamatsu"
+        assert (slide.resolution, slide.power) == ((0.5, 0.5, "openslide.mpp-x"), 20)
+        for mpp, expected in zip((0.5, 1.0), decoded, strict=True):
+            np.testing.assert_array_equal(slide.read(0, 0, mpp=mpp, px=200), expected[:200, :200])
 
 
 def test_real_slide_says_what_it_is(cmu):

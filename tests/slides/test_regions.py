@@ -122,6 +122,13 @@ def test_mask_of_other_shape_is_refused(tmp_path):
         (json.dumps(feature([[0, "a"], [1, 1], [2, 2]])), "feature 0 is no polygon"),
         (json.dumps(feature(square(5000, 5000, 10))), "lies outside the slide"),
         (json.dumps(feature(square(0, 0, float("inf")))), "feature 0 is no polygon"),
+        (json.dumps(feature(square(0, 0, 9e307))), "feature 0 has coordinates that are no px"),
+        (
+            # GEOS cannot put this one right.
+            '{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [0, 1], [1, 0], [0, 0]], '
+            "[[0, 8.98846567431158e307], [12, 2], [0, 8.98846567431158e307]]]}}",
+            "feature 0 has coordinates that are no px",
+        ),
         ('{"geometry": {"type": "Polygon"}}', "feature 0 is no polygon"),
         ('{"geometry": {"type": "Polygon", "coordinates": []}}', "feature 0 is no polygon"),
         (json.dumps(feature(square(0, 0, 9), name="Artefact")), "has no polygon"),
@@ -131,6 +138,16 @@ def test_geojson_that_is_no_region_is_refused(tmp_path, text, says):
     (tmp_path / "s.geojson").write_text(text)
     with pytest.raises(SlideError, match=says):
         read(tmp_path / "s.geojson")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "EPS"])
+def test_mask_of_another_kind_than_its_name_is_refused(tmp_path, kind):
+    """JPEG has no exact 0; to read EPS, Pillow would start a program."""
+    image = Image.new("RGB", (40, 30), (255, 255, 255))
+    with open(tmp_path / "s.png", "wb") as file:
+        image.save(file, kind)
+    with pytest.raises(SlideError, match="mask s.png does not decode .cannot identify image file"):
+        read(tmp_path / "s.png")
 
 
 def test_region_file_goes_by_the_slides_id(tmp_path):

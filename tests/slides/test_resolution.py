@@ -70,12 +70,16 @@ def test_tables_of_trident_and_stamp_are_read(tmp_path, text):
         ("wsi,mpp\na.svs,1e6\n", "mpp is '1e6'"),
         ("wsi,mpp\na.svs,40x\n", "mpp is '40x'"),
         ("slide,mpp\na.svs,0.25\n", "csv:1: mpp is 'mpp'"),
+        ("wsi,mpp\na.svs,0_25\n", "mpp is '0_25'"),
+        ("wsi,mpp\na.svs,٠.٥\n", "mpp is '٠.٥'"),
+        ("wsi,mpp\n,0.25\n", "csv:2: no slide named; fill it or delete the line"),
+        ('note,wsi,mpp\n"two\nlines",a.svs,0.25\n,b.svs,x\n', "csv:4: mpp is 'x'"),
         ("a.svs\n", "1 columns"),
         ("wsi,mpp\na.svs,0.25\na.svs,0.5\n", "csv:3: a second mpp of a.svs"),
     ],
 )
 def test_tables_that_cannot_be_right_are_refused(tmp_path, text, says):
-    (tmp_path / "mpp.csv").write_text(text)
+    (tmp_path / "mpp.csv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=says):
         resolution.read_table(tmp_path / "mpp.csv")
 
