@@ -1,6 +1,7 @@
 """The one error that a user can mend; everything else is a defect and keeps its traceback."""
 
 import functools
+from collections.abc import Sequence
 
 
 class InputError(Exception):
@@ -10,20 +11,26 @@ class InputError(Exception):
       what: the fact found, e.g. "mix has 96 px patches, the config asks for 224 px".
       where: the file, config key or flag it was found in.
       way_out: what the user can do about it.
+      listed: what the line speaks of where that is more than a line can hold; one a line below it.
     """
 
-    def __init__(self, what: str, *, where: object, way_out: str):
+    def __init__(self, what: str, *, where: object, way_out: str, listed: Sequence[str] = ()):
         super().__init__(what)
         self.what, self.where, self.way_out = what, str(where), way_out
+        self.listed = tuple(listed)
 
     def __str__(self) -> str:
         line = f"{self.where}: {self.what}; {self.way_out}"
-        # File names, cells and other libraries' words may break the line, or steer the terminal.
-        return "".join(
-            each if each.isprintable() else each.encode("unicode_escape").decode() for each in line
-        )
+        return "\n  ".join(map(_printable, (line, *self.listed)))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are pickled by their positional arguments alone; workers raise this one too.
-        make = functools.partial(InputError, where=self.where, way_out=self.way_out)
-        return make, (self.what,)
+        known = {"where": self.where, "way_out": self.way_out, "listed": self.listed}
+        return functools.partial(InputError, **known), (self.what,)
+
+
+def _printable(line: str) -> str:
+    # File names, cells and other libraries' words may break the line, or steer the terminal.
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in line
+    )

@@ -13,3 +13,9 @@ def test_input_error_survives_the_way_from_a_worker():
 def test_what_does_not_print_is_escaped():
     error = InputError("odd\x1b[2J", where="a\nb\udc80.csv", way_out="rename it to µ")
     assert str(error) == r"a\nb\udc80.csv: odd\x1b[2J; rename it to µ"
+
+
+def test_what_is_listed_stands_a_line_each_below():
+    error = InputError("2 are gone", where="f", way_out="get them:", listed=["a\nb", "c"])
+    assert str(error) == "f: 2 are gone; get them:\n  a\\nb\n  c"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

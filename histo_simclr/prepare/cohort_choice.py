@@ -201,10 +201,10 @@ def _absent(
         else:
             source = " ".join(cohort.download) or cohort.form or cohort.url
             rows.append((name, cohort.obtain, source, f"histo-simclr datasets {name}"))
-    lines = "".join(f"\n  {line}" for line in tables.aligned(rows))
     or_skip = ", or go on without by --skip-missing" if len(missing) < wanted else ""
     return InputError(
         f"{len(missing)} of {wanted} cohorts are in none of the record sets",
         where=where["cohorts"],
-        way_out=f"obtain and prepare them{or_skip}:{lines}",
+        way_out=f"obtain and prepare them{or_skip}:",
+        listed=tables.aligned(rows),
     )
