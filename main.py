@@ -77,6 +77,7 @@ def parse(arguments: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which it announces; we only decode by it
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     absl.logging.set_verbosity(absl.logging.WARNING)  # Orbax tells its inner life at INFO
     try:

@@ -12,6 +12,7 @@ from histo_simclr.errors import InputError
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; 0 on success, 2 after one clear line about bad input, 130 after Ctrl-C."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which it announces; we only decode by it
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     try:
         args = parser(command_of(arguments)).parse_args(arguments)
