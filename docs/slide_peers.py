@@ -4,11 +4,11 @@ PYTHON docs/slide_peers.py TOOL OUT COUNT SLIDE…
 
 PYTHON is that of the tool's own environment:
 
-histolab, histolab-mpp   histolab 0.7.0 needs Python 3.10 or older:
-    pip install histolab openslide-bin large-image large-image-source-openslide
+histolab, histolab-mpp   histolab 0.7.0, Python 3.10 (where the wheels of its scikit-image end):
+    pip install histolab==0.7.0 openslide-bin large-image large-image-source-openslide
     pip install --no-deps openslide-python==1.4.1     (its pin does not find openslide-bin)
 tiatoolbox               tiatoolbox 2.1.3:
-    pip install torch torchvision tiatoolbox openslide-bin
+    pip install tiatoolbox==2.1.3 openslide-bin       (several GB: it brings torch)
 
 Each finds the tissue by its own rule, draws COUNT random places that are at least half (histolab:
 80 %, its default) tissue, and writes each as its documentation does.
