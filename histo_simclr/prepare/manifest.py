@@ -17,6 +17,8 @@ from histo_simclr.records import (
 
 # Bounds memory; a constant, so that the file's bytes depend on the rows alone.
 ROW_GROUP = 16_384
+# Rows held as Python objects, which take ten times the room of Arrow's.
+_LOOSE = 1024
 _ARROW = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
 _LOCATION = {
     "split": pyarrow.string(),
@@ -55,17 +57,24 @@ class ManifestWriter:
         )
         self._writer = pyarrow.parquet.ParquetWriter(self._part, self._schema)
         self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
+        self._tables: list[pyarrow.Table] = []
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Adds one row; keys are the names of SCHEMA, `shard` a number within the split."""
         for name, values in self._columns.items():
             values.append(row[name])
-        if len(values) >= ROW_GROUP:
+        if len(values) >= _LOOSE:
+            self._pack()
+        if _LOOSE * len(self._tables) >= ROW_GROUP:
             self._flush()
 
-    def _flush(self) -> None:
-        self._writer.write_table(pyarrow.table(self._columns, schema=self._schema))
+    def _pack(self) -> None:
+        self._tables.append(pyarrow.table(self._columns, schema=self._schema))
         self._columns = {name: [] for name in self._schema.names}
+
+    def _flush(self) -> None:
+        self._writer.write_table(pyarrow.concat_tables(self._tables).combine_chunks())
+        self._tables = []
 
     def close(self) -> None:
         """Closes the file as it is."""
@@ -74,6 +83,8 @@ class ManifestWriter:
     def finish(self, shards: Mapping[str, list[str]]) -> None:
         """Writes manifest.parquet with the shards' final names, given for each split."""
         if self._columns["key"]:
+            self._pack()
+        if self._tables:
             self._flush()
         self.close()
         target_file = self._folder / "manifest.parquet"

@@ -212,9 +212,9 @@ def _describe(data: bytes, pixels: np.ndarray, x: int, y: int, side: int) -> Pat
 
 def moments(pixels: np.ndarray) -> tuple[float, ...]:
     """Mean of r, g, b, then mean square of r, g, b, of uint8 pixels scaled to [0, 1]."""
-    flat = pixels.reshape(-1, 3)
-    # Integer sums are exact, so the figures do not depend on the order of summation.
-    total = flat.sum(axis=0, dtype=np.int64)
-    square = np.square(flat, dtype=np.int64).sum(axis=0)
-    scale = 255.0 * len(flat)
+    # Integer sums are exact, so the figures do not depend on the order of summation. Row by row in
+    # the narrowest types that hold them: 255² fits 16 bits, and 65,536 rows of it 32.
+    total = pixels.sum(axis=0, dtype=np.uint32).sum(axis=0)
+    square = np.square(pixels, dtype=np.uint16).sum(axis=0, dtype=np.uint32).sum(axis=0)
+    scale = 255.0 * pixels.shape[0] * pixels.shape[1]
     return (*(total / scale).tolist(), *(square / (255.0 * scale)).tolist())

@@ -40,7 +40,7 @@ class OpenSlidePyramid:
             )
         except self._error as error:
             raise SlideError(f"damaged ({error})") from None
-        if image.getextrema()[3][0] == 255:
+        if image.getchannel("A").getextrema()[0] == 255:
             return image.convert("RGB")
         below = Image.new("RGBA", image.size, (*self.background, 255))
         return Image.alpha_composite(below, image).convert("RGB")

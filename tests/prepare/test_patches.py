@@ -145,3 +145,8 @@ def test_moments_are_those_of_the_stored_pixels(images):
     stored = images.decoded(patch.image).astype(np.float64) / 255
     expected = [*stored.mean((0, 1)), *(stored**2).mean((0, 1))]
     np.testing.assert_allclose(patch.moments, expected, rtol=1e-12)
+
+
+def test_sums_of_the_largest_white_patch_do_not_wrap():
+    column = np.broadcast_to(np.uint8(255), (4096, 4096, 3))[:, :4]
+    assert patches.moments(column) == (1.0,) * 6
