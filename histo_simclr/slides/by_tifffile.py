@@ -1,5 +1,6 @@
 """Slides by tifffile: OME-TIFF with its levels, odd tilings and codecs that OpenSlide lacks."""
 
+import collections
 import contextlib
 import xml.etree.ElementTree
 from pathlib import Path
@@ -15,6 +16,14 @@ from histo_simclr.slides.pyramid import (
     library,
     refuse_logged_errors,
 )
+
+# TIFF's numbers. YCbCr is what JPEG stores; its decoder gives RGB, others leave it as it is.
+GRAY_OF_INK, GRAY, RGB, YCBCR = 0, 1, 2, 6
+_JPEG = (6, 7)
+_ASSOCIATED, _UNASSOCIATED = 1, 2  # alpha: colors are multiplied by it, or not
+# Decoded tiles and strips that are kept: neighbors share them. One alone may be larger.
+_KEPT_BYTES = 64 * 2**20
+_LARGEST_BYTES = 512 * 2**20
 
 
 class TiffPyramid:
@@ -42,6 +51,8 @@ class TiffPyramid:
             except Exception as error:  # tifffile raises whatever the bytes lead it into
                 raise SlideError(first_line(error)) from None
             stack.pop_all()
+        self._kept: collections.OrderedDict[tuple[int, int], Any] = collections.OrderedDict()
+        self._kept_bytes = 0
         self.dimensions = [
             (pages[0].keyframe.imagewidth, pages[0].keyframe.imagelength) for pages in self._levels
         ]
@@ -54,6 +65,13 @@ class TiffPyramid:
                 raise SlideError(f"{samples} channels (axes {series.axes}): only RGB is read")
             if page.dtype != np.uint8:
                 raise SlideError(f"samples of kind {page.dtype}: save it as 8-bit RGB")
+            is_jpeg = page.photometric == YCBCR and page.compression in _JPEG
+            if page.photometric not in (GRAY_OF_INK, GRAY, RGB) and not is_jpeg:
+                kind = getattr(page.photometric, "name", page.photometric)
+                raise SlideError(f"colors of kind {kind}: save it as RGB")
+            tall, wide = _segment_size(page)
+            if tall * wide * page.samplesperpixel > _LARGEST_BYTES:
+                raise SlideError(f"strips of {wide} × {tall} px: save it as a tiled TIFF")
 
     def region(self, level: int, x: int, y: int, width: int, height: int) -> Image.Image:
         """See Pyramid."""
@@ -65,16 +83,15 @@ class TiffPyramid:
             ]
         except Exception as error:  # codecs raise whatever the bytes lead them into
             raise SlideError(f"damaged ({first_line(error)})") from None
-        pixels = np.concatenate(planes, axis=2)
-        pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
-        return Image.fromarray(pixels)
+        return Image.fromarray(_rgb(np.concatenate(planes, axis=2), self._levels[level][0]))
 
     def _page_region(self, page: Any, x: int, y: int, width: int, height: int) -> np.ndarray:
         """(height, width, samples) uint8 of one page; decodes the tiles or strips it touches."""
         key = page.keyframe
-        out = np.full((height, width, key.samplesperpixel), 255, np.uint8)
-        tall = key.tilelength if key.is_tiled else key.rowsperstrip
-        wide = key.tilewidth if key.is_tiled else key.imagewidth
+        # White outside, which is 0 where samples tell of ink.
+        white = 0 if key.photometric == GRAY_OF_INK else 255
+        out = np.full((height, width, key.samplesperpixel), white, np.uint8)
+        tall, wide = _segment_size(key)
         across, down = -(-key.imagewidth // wide), -(-key.imagelength // tall)
         planes = key.samplesperpixel if key.planarconfig == 2 else 1
         for row in range(max(y // tall, 0), min(-(-(y + height) // tall), down)):
@@ -91,6 +108,19 @@ class TiffPyramid:
 
     def _segment(self, page: Any, index: int) -> np.ndarray | None:
         """(height, width, samples) of one tile or strip; None where the file has left it out."""
+        name = page.offset, index
+        if name in self._kept:
+            self._kept.move_to_end(name)
+            return self._kept[name]
+        segment = self._decoded(page, index)
+        if segment is not None:
+            self._kept[name] = segment
+            self._kept_bytes += segment.nbytes
+            while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
+                self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+        return segment
+
+    def _decoded(self, page: Any, index: int) -> np.ndarray | None:
         key, handle = page.keyframe, self._file.filehandle
         if not page.databytecounts[index]:
             return None
@@ -105,6 +135,29 @@ class TiffPyramid:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def _segment_size(page: Any) -> tuple[int, int]:
+    """(height, width) of a page's tiles or strips."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
+def _rgb(pixels: np.ndarray, page: Any) -> np.ndarray:
+    """(height, width, 3) of samples as a page's photometric interpretation has them."""
+    key = page.keyframe
+    if key.photometric == GRAY_OF_INK:
+        pixels = 255 - pixels
+    if pixels.shape[2] == 1:
+        return np.repeat(pixels, 3, axis=2)
+    colors = pixels[..., :3]
+    alpha = key.extrasamples[0] if pixels.shape[2] == 4 and key.extrasamples else None
+    if alpha not in (_ASSOCIATED, _UNASSOCIATED):
+        return colors
+    share = pixels[..., 3:].astype(np.float32) / 255
+    weight = share if alpha == _UNASSOCIATED else 1
+    return np.rint(np.minimum(colors * weight + 255 * (1 - share), 255)).astype(np.uint8)
 
 
 def _paste(out: np.ndarray, part: np.ndarray, left: int, top: int) -> None:

@@ -244,6 +244,80 @@ def test_colors_below_transparent_pixels_do_not_show(tmp_path):
     assert (found[:, 10:] == 0).all()
 
 
+@pytest.mark.parametrize("layout", [{"tile": (64, 64)}, {"rowsperstrip": 16}])
+@pytest.mark.parametrize(
+    ("photometric", "options"),
+    [
+        ("minisblack", {}),
+        ("miniswhite", {}),
+        ("rgb", {}),
+        ("rgb", {"extrasamples": ("unassalpha",)}),
+        ("ycbcr", {"compression": "jpeg"}),
+    ],
+)
+def test_colors_of_a_tiff_are_those_that_pillow_sees(tmp_path, noise, photometric, options, layout):
+    import tifffile
+
+    if photometric == "ycbcr" and "rowsperstrip" in layout:
+        pytest.skip("Pillow takes no JPEG in strips of tifffile's")
+    pixels = noise(100, 130)
+    if photometric in ("minisblack", "miniswhite"):
+        pixels = pixels[..., 0]
+    if "extrasamples" in options:
+        alpha = np.random.default_rng(2).integers(0, 256, (100, 130, 1), np.uint8)
+        pixels = np.concatenate([pixels, alpha], axis=2)
+    path = tmp_path / "s.tif"
+    tifffile.imwrite(path, pixels, photometric=photometric, **options, **layout)
+    with Image.open(path) as image:
+        shown = image.convert("RGBA")
+    expected = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
+    pyramid = reader.READERS[1](path)
+    found = np.asarray(pyramid.region(0, 0, 0, 130, 100)).astype(int)
+    outside = np.asarray(pyramid.region(0, -5, -5, 4, 4))
+    pyramid.close()
+    assert abs(found - np.asarray(expected)).max() <= 1  # alpha is rounded differently
+    assert (outside == 255).all()
+
+
+@pytest.mark.parametrize("photometric", ["separated", "cielab", "ycbcr", "palette"])
+def test_colors_that_it_would_get_wrong_are_refused(tmp_path, noise, photometric):
+    import tifffile
+
+    pixels, options = noise(64, 64), {}
+    if photometric == "separated":
+        pixels = np.concatenate([pixels, pixels[..., :1]], axis=2)
+    if photometric == "palette":
+        pixels, options = pixels[..., 0], {"colormap": np.zeros((3, 256), np.uint16)}
+    tifffile.imwrite(tmp_path / "s.tif", pixels, photometric=photometric, rowsperstrip=8, **options)
+    with pytest.raises(SlideError, match="colors of kind .*: save it as RGB"):
+        reader.READERS[1](tmp_path / "s.tif")
+
+
+def test_strips_are_decoded_once_and_not_at_all_when_they_are_huge(tmp_path, noise, monkeypatch):
+    import tifffile
+
+    from histo_simclr.slides import by_tifffile
+
+    tifffile.imwrite(tmp_path / "s.tif", noise(96, 96), photometric="rgb", rowsperstrip=32)
+    pyramid = reader.READERS[1](tmp_path / "s.tif")
+    decoded = []
+    decode = pyramid._decoded
+    monkeypatch.setattr(
+        pyramid, "_decoded", lambda page, index: decoded.append(index) or decode(page, index)
+    )
+    for x in range(0, 96, 16):
+        pyramid.region(0, x, 40, 16, 16)
+    assert decoded == [1]
+    monkeypatch.setattr(by_tifffile, "_KEPT_BYTES", 1)
+    for y in (0, 40, 0):
+        pyramid.region(0, 0, y, 16, 16)
+    assert decoded == [1, 0, 1, 0]
+    pyramid.close()
+    monkeypatch.setattr(by_tifffile, "_LARGEST_BYTES", 96 * 32 * 3 - 1)
+    with pytest.raises(SlideError, match="strips of 96 × 32 px: save it as a tiled TIFF"):
+        reader.READERS[1](tmp_path / "s.tif")
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
