@@ -10,6 +10,7 @@
 #
 #   PROJECT, REGION, BUCKET   where the work runs; parts and temporary files go below the bucket
 #   REPOSITORY                Artifact Registry repository, made when missing (default: histo-simclr)
+#   PYTHON                    a Python 3.11 (default: python3.11), which the image has too
 #   IMAGE                     a ready image, instead of building one
 #   MACHINE                   type of the workers (default: n2-standard-2)
 #   MAX_WORKERS               (default: 50)
@@ -20,6 +21,8 @@ set -euo pipefail
 launch=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$launch")
 export HISTO_SIMCLR_EXTRA=dataflow
+# As in the workers' image: Beam refuses to send work from another version.
+export PYTHON=${PYTHON:-python3.11}
 
 fail() {
   printf 'prepare_dataflow.sh: %s\n' "$*" >&2
@@ -49,7 +52,8 @@ image=${IMAGE:-}
 if [[ -z $image ]]; then
   [[ ${DRY_RUN:-} == 1 ]] || command -v gcloud >/dev/null ||
     fail "no gcloud here: install the Google Cloud CLI, or set IMAGE"
-  # What is committed, so that the image's name says what is in it.
+  # What is committed, so that the image's name says what is in it, and the workers have our code.
+  git -C "$root" diff --quiet HEAD -- || fail "changes that are not committed; commit them, or set IMAGE"
   version=$(git -C "$root" rev-parse --short=12 HEAD)
   repository=${REPOSITORY:-histo-simclr}
   image=$REGION-docker.pkg.dev/$PROJECT/$repository/prepare:$version

@@ -1,5 +1,8 @@
 """The first look at all slides of a job: what opens, at what µm/px; before any work is done."""
 
+import csv
+import sys
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,7 +91,9 @@ def _row(item: Item) -> Row:
 def _refuse_no_mpp(without: list[Row], skip: bool) -> None:
     if not without or skip:
         return
-    print("wsi,mpp", *(f"{_quoted(row.wsi)}," for row in without), sep="\n")
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(["wsi", "mpp"])
+    table.writerows([row.wsi, ""] for row in without)
     raise InputError(
         f"{len(without)} slides do not say their µm/px, e.g. {without[0].wsi}: {without[0].reason}",
         where="slides",
@@ -97,11 +102,6 @@ def _refuse_no_mpp(without: list[Row], skip: bool) -> None:
     )
 
 
-def _quoted(name: str) -> str:
-    escaped = name.replace('"', '""')
-    return f'"{escaped}"' if any(mark in name for mark in ',"\n') else name
-
-
 def picture_name(row: Row) -> str:
-    """File name of a slide's picture."""
-    return f"{row.slide.replace('/', '_')}.jpg"
+    """File name of a slide's picture; of each slide another."""
+    return f"{urllib.parse.quote(row.slide, safe=' ')}.jpg"

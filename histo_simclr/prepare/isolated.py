@@ -4,9 +4,12 @@ A ProcessPoolExecutor is broken for good when one of its workers dies; libraries
 do die now and then, and the job is days long.
 """
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -92,7 +95,8 @@ class _Worker:
             self._process.start()
             theirs.close()
         self.task, self.deadline = number, time.monotonic() + silence
-        self.connection.send(task)
+        with contextlib.suppress(ConnectionError):  # it has just died: `listen` will say so
+            self.connection.send(task)
 
     def listen(self, silence: float) -> Any:
         """The outcome of the task; None when the process only said that it is alive."""
@@ -139,6 +143,7 @@ def _heard_or_late(busy: list[_Worker]) -> list[_Worker]:
 
 def _serve(connection: Any, work: Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C, and cleans up
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
             task = connection.recv()
@@ -151,6 +156,12 @@ def _serve(connection: Any, work: Work) -> None:
             _say(connection, "done", outcome)
         except Exception as error:  # raised again in the parent
             _say(connection, "raised", error)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone, even while a library hangs in it."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _say(connection: Any, kind: str, message: Any) -> None:

@@ -34,7 +34,7 @@ class Attempt(NamedTuple):
 
     Fields:
       tasks: file with one pickled Job after the other.
-      stopped: where a job's InputError goes, which ends the run.
+      stopped: where an InputError or OSError of a job goes, which ends the run.
       workers, silence: see engine.Engine.
     """
 
@@ -57,6 +57,7 @@ def in_order(
 
     Raises:
       InputError: Beam is not installed, the pipeline failed, or a job raised it.
+      OSError: a job raised it, as for a full disk.
     """
     _remove_attempts(folder)
     name = f"{_ATTEMPT}{uuid.uuid4().hex}"
@@ -85,8 +86,11 @@ def do(places: list[int], attempt: Attempt) -> int:
             for job, found in done:
                 if isinstance(found, Lost):
                     _pickle(found, _given_up(job, attempt))
-        except InputError as error:  # tried again, it would be the same
-            _pickle(error, attempt.stopped)
+        except (InputError, OSError) as error:  # tried again, it would be the same
+            try:
+                _pickle(error, attempt.stopped)
+            except OSError:  # the disk is full to the last byte
+                raise error from None
     return len(places)
 
 
@@ -102,8 +106,9 @@ def _run_pipeline(places: list[int], attempt: Attempt, engine: Engine) -> None:
         ) from error
     # What a job raises in this process comes to the user as one line, not as Beam's traceback.
     is_embedded = engine.runner == EMBEDDED
-    level = logging.CRITICAL if is_embedded else logging.WARNING
-    logging.getLogger("apache_beam").setLevel(level)
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    if is_embedded:
+        logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
     if is_embedded:
         # One group: `isolated` keeps the cores of this machine busy with it.
         groups, flags = [places], [*_EMBEDDED_OPTIONS, *engine.options]
@@ -122,10 +127,11 @@ def _run_pipeline(places: list[int], attempt: Attempt, engine: Engine) -> None:
     except Exception as error:  # each runner has errors of its own
         if "KeyboardInterrupt" in str(error):  # Beam makes it an error of the task
             raise KeyboardInterrupt from None
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise InputError(
-            f"the pipeline failed ({str(error).strip().splitlines()[-1]})",
+            f"the pipeline failed ({reason})",
             where=f"--runner {engine.runner}",
-            way_out="see its log above, mend it and run the same command: what is done is kept",
+            way_out="mend it and run the same command again; what was done before is kept",
         ) from error
 
 

@@ -9,22 +9,17 @@ import hashlib
 import importlib.metadata
 import pickle
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from histo_simclr.prepare import storage
 
-FORMAT = 1
-_PACKAGES = (
-    "pillow",
-    "numpy",
-    "scipy",
-    "openslide-python",
-    "openslide-bin",
-    "tifffile",
-    "wsidicom",
-)
+_PACKAGES = ("pillow", "numpy", "scipy", "openslide-python", "openslide-bin", "tifffile")
+_PACKAGES += ("imagecodecs", "wsidicom", "pydicom", "shapely")
+_PACKAGE = Path(__file__).parents[1]
+_CODE = ("image_hash.py", "prepare/*.py", "slides/*.py")
 
 
 class Task(Protocol):
@@ -50,7 +45,7 @@ class Job(NamedTuple):
 def job(work: Work, task: Task, folder: str) -> Job:
     """The job of a task whose part lies in `folder` (a path, perhaps of a store)."""
     digest = hashlib.sha256()
-    _update(digest, (FORMAT, _versions(), task.identity()))
+    _update(digest, (_versions(), task.identity()))
     name = f"{work.__module__.rpartition('.')[2]}.{work.__name__}-{digest.hexdigest()[:32]}"
     return Job(work, task, storage.join(folder, name))
 
@@ -71,7 +66,12 @@ def outcome(file: IO[bytes]) -> Any:
 
 @functools.cache
 def _versions() -> tuple[str, ...]:
-    found = []
+    """Of the packages that read slides, and of our own code: its content."""
+    code = hashlib.sha256()
+    for pattern in _CODE:
+        for path in sorted(_PACKAGE.glob(pattern)):
+            code.update(path.read_bytes())
+    found = [code.hexdigest()]
     for package in _PACKAGES:
         try:
             found.append(importlib.metadata.version(package))

@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from histo_simclr.prepare.item import Item
 from histo_simclr.prepare.patches import Cutting
 from histo_simclr.prepare.record_set import Cohort
 from histo_simclr.prepare.survey import Sampling
-from histo_simclr.slides import resolution, tissue
+from histo_simclr.slides import regions, resolution, tissue
 from histo_simclr.slides.grid import Target
 
 # Flags that mean nothing without --slides, with their defaults.
@@ -42,6 +43,9 @@ DEFAULTS = {
     "beam_options": "",
     "parts": None,
 }
+# Flags that a plan has settled.
+_PLANNED = ("mpp", "plan_only", "patches", "tissue", "seed", "overlap", "keep", "mpp_table")
+_PLANNED += ("regions", "skip_no_mpp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,16 +64,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, help="with the slide's id it decides which places are drawn")
     add("--overlap", action="store_true", help="patches of one µm/px may cover those of another")
     add("--keep", metavar="CAUSES", help=f"do not remove these: {','.join(tissue.CAUSES)}")
-    add("--mpp-table", type=Path, metavar="CSV", help="wsi,mpp: goes before what the files say")
+    add(
+        "--mpp-table",
+        type=storage.local_path,
+        metavar="CSV",
+        help="wsi,mpp: goes before what the files say",
+    )
     add("--skip-no-mpp", action="store_true", help="set slides without mpp aside, do not stop")
     add(
         "--regions",
-        type=Path,
+        type=storage.local_path,
         metavar="DIR",
         help="SLIDE.geojson (QuPath) or SLIDE.png: where the tissue is, instead of the rules",
     )
     add("--plan-only", action="store_true", help="choose the places, read no patches")
-    add("--plan", type=Path, metavar="FILE", help="plan.parquet or .csv: read these places")
+    add(
+        "--plan",
+        type=storage.local_path,
+        metavar="FILE",
+        help="plan.parquet or .csv: read these places",
+    )
     add(
         "--silence",
         type=float,
@@ -118,11 +132,9 @@ def run(args: argparse.Namespace, cohort: Cohort, cutting: Cutting, defaults: It
     )
     if args.plan:
         found = slides.follow(found, args.plan, cutting.px, where)
-    settings = {
-        name: getattr(args, name) for name in ("patches", "tissue", "seed", "overlap", "keep")
-    }
-    settings = {"mpp": args.mpp, **settings} if not args.plan else {"plan": args.plan.name}
-    settings |= {"sources": [Path(each).resolve().name for each in args.source]}
+    else:
+        _warn_of_unused(found, args)
+    settings = {"sources": [Path(each).resolve().name for each in args.source]} | _settings(args)
     path = slides.prepare(
         found,
         out=args.out,
@@ -148,6 +160,33 @@ def run(args: argparse.Namespace, cohort: Cohort, cutting: Cutting, defaults: It
         print(f"next: histo-simclr prepare … --slides --plan {path / 'plan.parquet'}")
 
 
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags that decide the records, without folders of this machine."""
+    if args.plan:
+        return {"plan": args.plan.name}
+    names = ("mpp", "patches", "tissue", "seed", "overlap", "keep", "skip_no_mpp")
+    settings = {name: getattr(args, name) for name in names}
+    settings["mpp_table"] = args.mpp_table and args.mpp_table.name
+    settings["regions"] = args.regions and args.regions.name
+    return settings
+
+
+def _warn_of_unused(slides: Slides, args: argparse.Namespace) -> None:
+    """Says what the user gave that no slide takes: a slip in a name, more often than not."""
+    names = {name for item in slides.items for name in (item.name, item.slide)}
+    unknown = [name for name in slides.mpp if name not in names]
+    if unknown:
+        print(f"{args.mpp_table}: no slide is named {', '.join(unknown[:5])}", file=sys.stderr)
+    if slides.regions is None:
+        return
+    ids = {item.slide for item in slides.items}
+    files = [path for path in slides.regions.iterdir() if path.suffix in regions.SUFFIXES]
+    strange = sorted(path.name for path in files if path.stem not in ids)
+    if strange:
+        said = ", ".join(strange[:5])
+        print(f"{args.regions}: {len(strange)} files fit no slide, e.g. {said}", file=sys.stderr)
+
+
 def _command(
     args: argparse.Namespace,
     cohort: Cohort,
@@ -157,7 +196,11 @@ def _command(
 ) -> str:
     """The command that makes the record set again, without folders of this machine."""
     flags = {"--slides": True, "--name": cohort.name, "--out": "RECORDS", "--px": cutting.px}
-    flags |= {f"--{name}": value for name, value in settings.items() if name != "sources"}
+    flags |= {
+        f"--{name.replace('_', '-')}": value
+        for name, value in settings.items()
+        if name != "sources"
+    }
     flags |= {f"--{name}": getattr(defaults, name) for name in ("organ", "stain", "split")}
     flags |= {"--pattern": args.pattern, "--labels": Path(args.labels or "").name}
     flags |= {"--license": cohort.license, "--commercial-use": cohort.commercial_use}
@@ -220,11 +263,19 @@ def _check(args: argparse.Namespace) -> None:
             )
     if args.regions and not args.regions.is_dir():
         raise InputError("no such folder", where=args.regions, way_out="give --regions a folder")
-    if args.plan and (args.plan_only or args.mpp):
-        raise InputError(
-            "a plan to follow says the places and their mpp",
-            where="--plan",
-            way_out="leave --plan-only and --mpp out",
-        )
-    if args.cut is not None:
-        raise InputError("is about patch images", where="--cut", way_out="use --mpp alone")
+    for flag, value, default in (
+        ("--cut", args.cut, None),
+        ("--magnification", args.magnification, 0.0),
+        ("--max-rejected", args.max_rejected, None),
+    ):
+        if value != default:
+            raise InputError("is about patch images", where=flag, way_out="leave it out")
+    if args.plan:
+        given = [name for name in _PLANNED if getattr(args, name) != DEFAULTS.get(name, "")]
+        if given:
+            flag = f"--{given[0].replace('_', '-')}"
+            raise InputError(
+                "a plan to follow says the places, their mpp and that of the slides",
+                where=flag,
+                way_out="leave it out, or --plan",
+            )

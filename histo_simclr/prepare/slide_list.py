@@ -37,6 +37,12 @@ def find(source: list[str], *, defaults: Item, pattern: str, labels: str) -> lis
     """
     files = [each for each in source if Path(each).is_file() and not each.lower().endswith(".csv")]
     others = [each for each in source if each not in files]
+    if files and (pattern or labels):
+        raise InputError(
+            "--pattern and --labels describe a folder of slides, this is a file",
+            where=files[0],
+            way_out="give the folder, or a CSV with a column `path` as SOURCE",
+        )
     items = [defaults._replace(name=Path(each).name, data=each) for each in files]
     if others:
         walk = sources.open_sources(
@@ -58,7 +64,7 @@ def find(source: list[str], *, defaults: Item, pattern: str, labels: str) -> lis
         raise InputError(
             f"{len(twice)} slide ids are there twice, e.g. {twice[0]!r} ({names})",
             where=where,
-            way_out="rename one, or tell them apart by a column `slide` in --labels",
+            way_out="rename one, or give a CSV with the columns `path` and `slide`",
         )
     return items
 

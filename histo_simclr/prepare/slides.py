@@ -68,6 +68,7 @@ def prepare(
     """
     name = slug(cohort.name)
     target = Path(out) / name / ("plan" if plan_only else VERSION)
+    whole.remove_leftovers(target, Path(out), slides.parts)
     whole.refuse_existing(target, "the plan" if plan_only else "the record set")
     planned = planning.plan(lambda: iter(slides.items), where)
     with whole.resumable_folder(target, Path(out), slides.parts) as (folder, parts):
@@ -220,4 +221,4 @@ def _draw_sheets(folder: Path, rows: dict[str, Row]) -> None:
     for row in rows.values():
         file = folder / "qc" / inspection.picture_name(row)
         cells.append((file, row.slide, f"{row.status}, {row.patches} patches"))
-    picture.write_sheets(folder / "qc", cells)
+    picture.write_sheets(folder / "qc/contact_sheets", cells)

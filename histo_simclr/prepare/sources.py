@@ -172,6 +172,13 @@ def _walk_folder(
     return walk
 
 
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def _image_names(
     root: str, below: str, above: tuple[Any, ...], extensions: Collection[str]
 ) -> Iterator[str]:
@@ -182,7 +189,7 @@ def _image_names(
         status = os.stat(folder)
         with os.scandir(folder) as entries:
             found = sorted(
-                (entry.name, entry.is_dir()) for entry in entries if entry.name[0] != "."
+                (entry.name, _is_folder(entry)) for entry in entries if entry.name[0] != "."
             )
     except OSError as error:
         raise InputError(

@@ -36,6 +36,8 @@ def store(path: str) -> tuple[Any, str]:
     """
     import fsspec
 
+    if not is_remote(path):
+        return fsspec.filesystem("file"), path
     try:
         return fsspec.core.url_to_fs(path)
     except (ImportError, ValueError) as error:
@@ -65,15 +67,31 @@ def exists(path: str) -> bool:
 
 
 def state(path: str) -> str:
-    """What changes when a file changes, as its size and time; empty when there is none."""
+    """What changes when a slide or another file does: sizes and times of all that belongs to it.
+
+    Empty when there is no such file.
+    """
+    files, inside = store(path)
     try:
-        if is_remote(path):
-            files, inside = store(path)
-            return str(files.ukey(inside))
-        found = os.stat(path)
+        return " ".join(_state(files, each) for each in sorted(_belonging(files, inside)))
     except OSError:
         return ""
-    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def _state(files: Any, path: str) -> str:
+    if files.protocol != ("file", "local"):
+        return str(files.ukey(path))
+    found = os.stat(path)
+    return f"{found.st_size}:{found.st_mtime_ns}"
+
+
+def local_path(text: str) -> Path:
+    """A path on this machine, for flags that take no other; InputError for one of a store."""
+    if is_remote(text):
+        raise InputError(
+            "is in a store", where=text, way_out="give a path on this machine, or copy it there"
+        )
+    return Path(text)
 
 
 def names(folder: str) -> list[str]:

@@ -62,7 +62,7 @@ class Task(NamedTuple):
 
     def identity(self) -> tuple[Any, ...]:
         """All that decides what is found, see `parts`."""
-        region = storage.state(str(self.region)) if self.region else ""
+        region = (self.region.name, storage.state(str(self.region))) if self.region else ()
         known = self.row, self.mpp, self.px, self.sampling
         return (*known, storage.state(self.path), region)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import sys
@@ -63,9 +64,7 @@ def resumable_folder(target: Path, beside: Path, parts: str | None) -> Iterator[
     Raises:
       InputError: as `new_folder`; another process is at work on the same target.
     """
-    name = f"{target.parent.name}.{target.name}"
-    work = beside.absolute() / f".{name}.unfinished"
-    kept = storage.join(parts, name) if parts else str(work / "parts")
+    work, kept = _places(target, beside, parts)
     made = _missing(beside)
     with _file_system_errors(target):
         work.mkdir(parents=True, exist_ok=True)
@@ -88,8 +87,37 @@ def resumable_folder(target: Path, beside: Path, parts: str | None) -> Iterator[
                     shutil.rmtree(work, ignore_errors=True)
                     _remove_empty(made)
                 raise
-            storage.remove(kept)
-            shutil.rmtree(work)
+            _tidy(work, kept)
+
+
+def remove_leftovers(target: Path, beside: Path, parts: str | None) -> None:
+    """Removes the parts of a finished result whose process was killed before it did so itself.
+
+    Args: as of `resumable_folder`.
+    """
+    work, kept = _places(target, beside, parts)
+    if target.exists() and work.exists():
+        with _file_system_errors(target), _locked(work / "lock", target):
+            _tidy(work, kept)
+
+
+def _places(target: Path, beside: Path, parts: str | None) -> tuple[Path, str]:
+    """Folder of what is unfinished, and that of the parts."""
+    name = f"{target.parent.name}.{target.name}"
+    work = beside.absolute() / f".{name}.unfinished"
+    if not parts:
+        return work, str(work / "parts")
+    # Others may use the same folder for parts, and the same names in other folders of results.
+    place = hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:8]
+    return work, storage.join(parts, f"{name}.{place}")
+
+
+def _tidy(work: Path, kept: str) -> None:
+    try:
+        storage.remove(kept)
+        shutil.rmtree(work)
+    except Exception as error:  # the result is there; each store has errors of its own
+        print(f"could not remove {kept}, which is of no use any more: {error}", file=sys.stderr)
 
 
 def _missing(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from histo_simclr.prepare import (
     registry,
     slide_flags,
     sources,
+    storage,
     whole,
     wording,
 )
@@ -78,6 +79,10 @@ def prepare(
     return target
 
 
+# Share of images; more is more often a wrong folder than bad luck.
+MAX_REJECTED = 0.05
+
+
 def _command(settings: dict[str, Any], cohort: Cohort, cutting: Cutting, defaults: Item) -> str:
     """The command that makes the record set again, without folders of this machine."""
     known = ("mpp", "magnification", "organ", "stain", "split")
@@ -96,7 +101,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", nargs="+", metavar="SOURCE", help="folder, .csv, TFDS folder, tfds:NAME; slides")
     add("--name", required=True, help="the cohort's name")
-    add("--out", required=True, type=Path, help="folder of record sets; NAME/1.0.0 is made in it")
+    add(
+        "--out",
+        required=True,
+        type=storage.local_path,
+        help="folder of record sets; NAME/1.0.0 is made in it",
+    )
     add("--px", type=int, default=224, help="side of the stored patches")
     add("--cut", type=int, help="source pixels that a patch's side covers; as --px when not given")
     known = parser.add_argument_group("what is known of all images; a CSV's columns go before it")
@@ -113,7 +123,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--url", default="", help="where the data came from")
     add("--encoding", choices=("jpeg", "png"), default="jpeg", help="of patches cut or resampled")
     add("--quality", type=int, default=90, help="of JPEG, 4:2:0")
-    add("--max-rejected", type=float, default=0.05, help="share of images that may be unusable")
+    add(
+        "--max-rejected",
+        type=float,
+        help=f"share of images that may be unusable ({MAX_REJECTED:g})",
+    )
     add("--workers", type=int, default=0, help="processes; 0: one a core, or as --runner likes")
     slide_flags.add_arguments(parser)
 
@@ -121,9 +135,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """`histo-simclr prepare` with parsed arguments; prints what was written."""
     cut = args.px if args.cut is None else args.cut
+    max_rejected = MAX_REJECTED if args.max_rejected is None else args.max_rejected
     mpp = 0.0 if args.slides else _mpp(args.mpp)
     limits = [("--px", args.px, 8, 4096), ("--cut", cut, 8, 65536)]
-    limits += [("--quality", args.quality, 1, 95), ("--max-rejected", args.max_rejected, 0, 1)]
+    limits += [("--quality", args.quality, 1, 95), ("--max-rejected", max_rejected, 0, 1)]
     limits += [("--workers", args.workers, 0, 1024), ("--mpp", mpp, 0, 1000)]
     limits += [("--magnification", args.magnification, 0, 1000)]
     for flag, value, low, high in limits:
@@ -145,7 +160,7 @@ def run(args: argparse.Namespace) -> None:
         defaults=defaults._replace(mpp=mpp, magnification=args.magnification),
         pattern=args.pattern,
         labels=args.labels,
-        max_rejected=args.max_rejected,
+        max_rejected=max_rejected,
         workers=args.workers or pool.cores(),
     )
     info = records.read_json(path / "record_set.json")

@@ -57,12 +57,13 @@ def draw(
 
 
 def write_sheets(folder: Path, cells: Sequence[tuple[Path, str, str]]) -> list[Path]:
-    """Contact sheets contact_sheet_001.jpg, …: one cell a slide, in the order given.
+    """Contact sheets 001.jpg, 002.jpg, …: one cell a slide, in the order given.
 
     Args:
-      folder: where they go.
+      folder: where they go; made.
       cells: picture of each slide (which may be missing) and the two lines below it.
     """
+    folder.mkdir()
     pages = []
     per_page = COLUMNS * ROWS
     for start in range(0, len(cells), per_page):
@@ -78,7 +79,7 @@ def write_sheets(folder: Path, cells: Sequence[tuple[Path, str, str]]) -> list[P
                     sheet.paste(picture, (left + 2, top + 2))
             text = "\n".join(line[:36] for line in lines)
             pen.multiline_text((left + 3, top + CELL), text, fill="black", font_size=10)
-        page = folder / f"contact_sheet_{start // per_page + 1:03d}.jpg"
+        page = folder / f"{start // per_page + 1:03d}.jpg"
         sheet.save(page, quality=85)
         pages.append(page)
     return pages

@@ -109,7 +109,8 @@ def _features(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, RecursionError) as error:
         raise SlideError(f"{path.name} is no JSON ({first_line(error)})") from None
     if isinstance(data, dict):
-        data = data.get("features", [data])
+        is_bare = data.get("type") in ("Polygon", "MultiPolygon")
+        data = data.get("features", [{"geometry": data} if is_bare else data])
     if not isinstance(data, list) or not all(isinstance(each, dict) for each in data):
         raise SlideError(f"{path.name} is no GeoJSON: no features")
     return data

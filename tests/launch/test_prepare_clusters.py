@@ -34,7 +34,6 @@ class Sandbox:
         git = ["git", "-C", self.root, "-c", "user.name=n", "-c", "user.email=e"]
         for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "m"]):
             subprocess.run([*git, *command], check=True)
-        (self.root / "code.py").write_text("not committed\n")
         head = subprocess.run(
             [*git, "rev-parse", "--short=12", "HEAD"], check=True, capture_output=True, text=True
         )
@@ -118,6 +117,10 @@ def test_dataflow_builds_what_is_committed_once_and_submits(sandbox):
     assert {f"--sdk_container_image={image}", "--disk_size_gb=50"} <= set(options)
     _, calls, _, _ = sandbox.run("prepare_dataflow.sh", *WHAT, **CLOUD, DESCRIBED="0")
     assert len(calls) == 2  # the image is there
+    (sandbox.root / "code.py").write_text("not committed\n")
+    code, calls, _, err = sandbox.run("prepare_dataflow.sh", *WHAT, **CLOUD)
+    assert (code, calls) == (2, [])
+    assert "changes that are not committed" in err
     _, calls, _, _ = sandbox.run("prepare_dataflow.sh", *WHAT, **CLOUD, IMAGE="mine:1")
     _, args = prepared(calls[0])
     assert "--sdk_container_image=mine:1" in args.beam_options.split()

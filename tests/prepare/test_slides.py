@@ -134,7 +134,7 @@ def test_bytes_do_not_depend_on_the_number_of_workers(prepare, slides, tmp_path)
     assert one[0] == two[0] == 0
     found = content(tmp_path / "one/c/1.0.0")
     assert found == content(tmp_path / "two/c/1.0.0")
-    assert {"qc/a.jpg", "qc/contact_sheet_001.jpg", "slides.csv"} <= set(found)
+    assert {"qc/a.jpg", "qc/contact_sheets/001.jpg", "slides.csv"} <= set(found)
     assert all(str(tmp_path).encode() not in data for data in found.values())
 
 
