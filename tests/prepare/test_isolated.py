@@ -1,6 +1,8 @@
+import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +71,38 @@ def test_tasks_are_taken_a_few_ahead():
         next(results)
     assert len(taken) <= 10 + 2 * isolated.TASKS_AHEAD
     results.close()
+
+
+def hang_and_tell(path):
+    """Takes no sign of its parent's end from the pipe: it never looks at it again."""
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(600)
+    yield None
+
+
+def parent(path):
+    list(isolated.in_order(hang_and_tell, [path], workers=1, silence=600))
+
+
+def test_a_worker_that_hangs_ends_with_its_parent(tmp_path):
+    file = tmp_path / "pid"
+    process = multiprocessing.get_context("spawn").Process(target=parent, args=(str(file),))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not (file.exists() and file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    worker = int(file.read_text())
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    while time.monotonic() < deadline:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        # Where no one reaps orphans, it stays as a zombie.
+        state = Path(f"/proc/{worker}/stat")
+        if state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("it went on without its parent")

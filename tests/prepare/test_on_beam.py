@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from histo_simclr import cli
-from histo_simclr.prepare import engine
+from histo_simclr.prepare import engine, on_beam
 
 pytest.importorskip("apache_beam", reason="needs the extra `beam`; CI has an environment with it")
 
@@ -115,11 +115,29 @@ def test_slides_and_parts_may_lie_in_a_store(prepare, tmp_path, bucket):
 
 
 def test_a_pipeline_that_fails_is_one_line_and_keeps_what_is_done(prepare, tmp_path, monkeypatch):
+    options, calls = on_beam._EMBEDDED_OPTIONS, []
+
+    class Failing(tuple):
+        """The options of the first two stages; then those of a runner that is not there."""
+
+        def __iter__(self):
+            calls.append(1)
+            return iter(options if len(calls) <= 2 else ("--runner=NoSuchRunner",))
+
     with monkeypatch.context() as patch:
-        patch.setattr("histo_simclr.prepare.on_beam._EMBEDDED_OPTIONS", ("--runner=NoSuchRunner",))
+        patch.setattr(on_beam, "_EMBEDDED_OPTIONS", Failing())
         code, _, err = prepare("out")
-    assert code == 2
+    assert (code, len(calls)) == (2, 3)
     assert "error: --runner embedded: the pipeline failed" in err
     assert "NoSuchRunner" in err
     assert "Traceback" not in err
-    assert not (tmp_path / "out").exists()
+    assert "what is done is kept in" in err
+    parts = {path.name.split("-")[0] for path in tmp_path.glob("out/.c.*/parts/[!.]*")}
+    assert parts == {"survey.inspect", "survey.survey"}
+    assert prepare("out")[0] == 0
+    assert os.listdir(tmp_path / "out") == ["c"]
+
+
+def test_an_option_that_beam_does_not_know_is_said(prepare, caplog):
+    prepare("out", "--beam-options=--nonsense_option=3")
+    assert "nonsense_option" in caplog.text

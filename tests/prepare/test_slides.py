@@ -328,3 +328,72 @@ def test_slide_flags_without_slides_are_refused(tmp_path, capsys):
     assert "several only with --slides" in capsys.readouterr().err
     assert cli.main(base) == 2
     assert "for whole slides add --slides" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--seed", 9),
+        ("--patches", 3),
+        ("--tissue", 0.9),
+        ("--keep", "pen"),
+        ("--mpp-table", "mpp.csv"),
+        ("--regions", "regions"),
+    ],
+)
+def test_what_a_plan_has_settled_cannot_be_given_with_it(prepare, slides, tmp_path, flag, value):
+    (tmp_path / "regions").mkdir()
+    value = tmp_path / value if flag in ("--mpp-table", "--regions") else value
+    code, _, err = prepare("--plan", tmp_path / "plan.parquet", flag, value, mpp="")
+    assert code == 2
+    assert f"{flag}: a plan to follow says the places" in err
+
+
+def test_what_no_slide_takes_is_said(prepare, slides, tmp_path):
+    (tmp_path / "mpp.csv").write_text("a.svs,0.5\nb.svs,0.25\n")
+    (tmp_path / "regions").mkdir()
+    (tmp_path / "regions/A.geojson").write_text("{}")
+    code, _, err = prepare(
+        *("--mpp-table", tmp_path / "mpp.csv", "--regions", tmp_path / "regions", "--plan-only")
+    )
+    assert code == 0
+    assert "mpp.csv: no slide is named b.svs" in err
+    assert "regions: 1 files fit no slide, e.g. A.geojson" in err
+
+
+def test_command_of_the_datasheet_has_all_that_decides_the_records(prepare, slides, tmp_path):
+    (tmp_path / "mpp.csv").write_text("a.svs,0.5\n")
+    (tmp_path / "regions").mkdir()
+    flags = ("--mpp-table", tmp_path / "mpp.csv", "--regions", tmp_path / "regions")
+    assert prepare(*flags, "--skip-no-mpp", "--patches", 3)[0] == 0
+    folder = tmp_path / "out/c/1.0.0"
+    text = (folder / "README.md").read_text()
+    for words in ("--mpp-table mpp.csv", "--regions regions", "--skip-no-mpp", "--patches 3"):
+        assert words in text
+    settings = json.loads((folder / "record_set.json").read_text())["settings"]
+    assert (settings["mpp_table"], settings["regions"]) == ("mpp.csv", "regions")
+
+
+def test_pictures_of_slides_with_like_names_are_apart(prepare, slides, tmp_path, cmu):
+    (slides / "a").mkdir()
+    for name in ("a/b.svs", "a_b.svs", "contact_sheets.svs"):
+        shutil.copy(cmu, slides / name)
+    (tmp_path / "l.csv").write_text("path,slide\na/b.svs,a/b\na_b.svs,a_b\ncontact_sheets.svs,\n")
+    assert prepare("--plan-only", "--labels", tmp_path / "l.csv")[0] == 0
+    found = {path.name for path in (tmp_path / "out/c/plan/qc").iterdir()}
+    assert found == {"a%2Fb.jpg", "a_b.jpg", "contact_sheets.jpg", "contact_sheets"}
+
+
+def test_a_link_to_itself_is_no_slide(prepare, slides, tmp_path):
+    (slides / "loop.svs").symlink_to("loop.svs")
+    (slides / "loop").symlink_to("loop")
+    assert prepare("--plan-only", "--patches", 3)[0] == 0
+    row = table(tmp_path / "out/c/plan")["loop.svs"]
+    assert row["status"] == "unreadable"
+
+
+def test_flags_of_folders_are_refused_for_slide_files(prepare, slides, tmp_path):
+    (tmp_path / "l.csv").write_text("path,slide\na.svs,x\n")
+    code, _, err = prepare("--labels", tmp_path / "l.csv", source="in/a.svs")
+    assert code == 2
+    assert "--pattern and --labels describe a folder of slides" in err

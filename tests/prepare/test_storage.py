@@ -139,3 +139,30 @@ def test_a_store_that_cannot_be_used_is_named(monkeypatch):
     monkeypatch.setattr(storage, "store", lambda path: (Forbidden(), path))
     with pytest.raises(InputError, match=r"gs://a: cannot be listed \(not for you\)"):
         storage.names("gs://a")
+
+
+def test_state_changes_when_a_file_that_belongs_to_the_slide_does(folder):
+    for slide, beside in (("s.mrxs", "s/Data0.dat"), ("d/1.dcm", "d/2.dcm")):
+        for name in (slide, beside):
+            if not storage.is_remote(folder):
+                os.makedirs(os.path.dirname(storage.join(folder, name)), exist_ok=True)
+            put(storage.join(folder, name), b"1")
+        first = storage.state(storage.join(folder, slide))
+        put(storage.join(folder, beside), b"22")
+        storage.listing(os.path.dirname(storage.join(folder, beside)))
+        assert storage.state(storage.join(folder, slide)) != first
+
+
+@pytest.mark.parametrize("name", ["a::b.svs", "a#1?.svs", "[a]*.svs"])
+def test_names_that_mean_something_in_a_url_are_names_here(tmp_path, name):
+    path = str(tmp_path / name)
+    put(path, b"1")
+    assert storage.exists(path)
+    assert storage.state(path) != ""
+    with storage.on_disk(path) as found:
+        assert found == path
+
+
+def test_flags_for_this_machine_take_no_store():
+    with pytest.raises(InputError, match=r"gs://a/b: is in a store; give a path on this machine"):
+        storage.local_path("gs://a/b")

@@ -79,3 +79,37 @@ def test_a_killed_process_leaves_its_parts_and_its_lock_is_gone(resumable, tmp_p
             folder.name
         ]
     assert [path.name for path in out.iterdir()] == ["c"]
+
+
+def test_results_of_one_name_do_not_share_their_parts(tmp_path):
+    kept = []
+    for out in (tmp_path / "one", tmp_path / "two"):
+        with whole.resumable_folder(out / "c/1.0.0", out, str(tmp_path / "parts")) as (_, parts):
+            kept.append(parts)
+    assert len(set(kept)) == 2
+    with whole.resumable_folder(out / "d/1.0.0", out, str(tmp_path / "parts")) as (_, parts):
+        assert parts not in kept
+    assert not list((tmp_path / "parts").iterdir())
+
+
+def test_parts_of_a_process_that_was_killed_at_its_very_end_are_removed(resumable, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        fail(resumable(), "p", KeyboardInterrupt())
+    (out / "c/1.0.0").mkdir(parents=True)  # as if it had come so far
+    whole.remove_leftovers(out / "c/1.0.0", out, None)
+    assert [path.name for path in out.iterdir()] == ["c"]
+    whole.remove_leftovers(out / "c/1.0.0", out, None)  # nothing to do
+
+
+def test_parts_that_cannot_be_removed_do_not_cost_the_result(
+    resumable, tmp_path, capsys, monkeypatch
+):
+    def refuse(folder):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(storage, "remove", refuse)
+    with resumable() as (folder, _):
+        (folder / "a").write_text("a")
+    assert (tmp_path / "out/c/1.0.0/a").exists()
+    assert "could not remove" in capsys.readouterr().err

@@ -155,3 +155,12 @@ def test_region_file_goes_by_the_slides_id(tmp_path):
     for name in ("a.b.png", "a.b.geojson", "a.png"):
         (tmp_path / name).touch()
     assert regions.find_file(tmp_path, "a.b") == tmp_path / "a.b.geojson"
+
+
+@pytest.mark.parametrize("kind", ["Polygon", "MultiPolygon"])
+def test_a_bare_geometry_is_a_region(tmp_path, kind):
+    ring = [[10, 10], [30, 10], [30, 30], [10, 30], [10, 10]]
+    coordinates = [ring] if kind == "Polygon" else [[ring]]
+    path = tmp_path / "s.geojson"
+    path.write_text(json.dumps({"type": kind, "coordinates": coordinates}))
+    assert regions.read(path, (100, 100), (100, 100)).mask.sum() == 400
