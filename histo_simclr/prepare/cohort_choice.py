@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from histo_simclr import records, tables
 from histo_simclr.errors import InputError
-from histo_simclr.prepare.record_set import folded
+from histo_simclr.prepare.record_set import slug
+from histo_simclr.prepare.registry import folded
 from histo_simclr.prepare.registry_row import Cohort
 
 _COLUMNS = ("list", "organ", "stain")
@@ -124,7 +125,7 @@ def some(names: Sequence[str], count: int, seed: int, where: str) -> list[str]:
         )
 
     def rank(name: str) -> bytes:
-        return hashlib.sha256(f"{seed}/{folded(name)}".encode()).digest()
+        return hashlib.sha256(f"{seed}/{slug(name)}".encode()).digest()
 
     chosen = set(sorted(names, key=rank)[:count])
     return [name for name in names if name in chosen]

@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.compute
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare.record_set import folded
+from histo_simclr.prepare.registry import folded
 
 KINDS = ("cohort", "patient", "slide")
 

@@ -26,7 +26,7 @@ from histo_simclr.prepare import (
     whole,
     wording,
 )
-from histo_simclr.prepare.record_set import folded
+from histo_simclr.prepare.registry import folded
 from histo_simclr.prepare.selection import Caps, Fate
 
 # On 3,161 embedded patches: 98.7 % of copies at JPEG quality 50 and 99.6 % of copies at half size

@@ -39,14 +39,9 @@ class Cohort(NamedTuple):
     url: str
 
 
-def folded(name: str) -> str:
-    """A name without case and punctuation: how two spellings of a cohort are compared."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
 def slug(name: str) -> str:
     """A cohort's name as TFDS takes it: lower case, digits and `_`, a letter first."""
-    plain = folded(name)
+    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     if not plain:
         raise InputError(f"{name!r} is no name", where="--name", way_out="use letters or digits")
     return plain if plain[0].isalpha() else f"set_{plain}"

@@ -20,6 +20,11 @@ REGISTRY = Path(__file__).parents[2] / "data" / "datasets.csv"
 COHORTS = 57  # arXiv 2011.13971 v2, abstract
 
 
+def folded(name: str) -> str:
+    """A name without case and punctuation: the one way to compare spellings of a cohort's name."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
 def load(path: str | Path = REGISTRY) -> tuple[Cohort, ...]:
     """Reads and checks a registry.
 
@@ -39,7 +44,7 @@ def load(path: str | Path = REGISTRY) -> tuple[Cohort, ...]:
     for line, values in lines:
         where = f"{path}, line {line}"
         cohort = parse(where, _row(where, header, values))
-        plain = _plain(cohort.name)
+        plain = folded(cohort.name)
         if plain in plain_names:
             raise InputError(
                 f"column name: {cohort.name} stands in line {plain_names[plain]} too, "
@@ -70,27 +75,23 @@ def find(name: str, cohorts: Iterable[Cohort], where: object = "cohort") -> Coho
     Raises:
       InputError: there is none; suggests the nearest.
     """
-    known = {_plain(cohort.name): cohort for cohort in cohorts}
-    if _plain(name) not in known:
-        near = difflib.get_close_matches(_plain(name), known, 3, cutoff=0.5)
+    known = {folded(cohort.name): cohort for cohort in cohorts}
+    if folded(name) not in known:
+        near = difflib.get_close_matches(folded(name), known, 3, cutoff=0.5)
         names = ", ".join(known[each].name for each in near)
         raise InputError(
             f"no cohort {name!r} in the registry",
             where=where,
             way_out=f"did you mean {names}?" if near else "histo-simclr datasets lists them",
         )
-    return known[_plain(name)]
+    return known[folded(name)]
 
 
 def resembling(name: str, cohorts: Iterable[Cohort]) -> str:
     """The cohort that a name is probably a slip for; empty when it is one, or is like none."""
-    known = {_plain(cohort.name): cohort.name for cohort in cohorts}
-    near = difflib.get_close_matches(_plain(name), known, 1, cutoff=0.85)
-    return "" if _plain(name) in known or not near else known[near[0]]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    known = {folded(cohort.name): cohort.name for cohort in cohorts}
+    near = difflib.get_close_matches(folded(name), known, 1, cutoff=0.85)
+    return "" if folded(name) in known or not near else known[near[0]]
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import registry
-from histo_simclr.prepare.record_set import folded
+from histo_simclr.prepare.registry import folded
 
 log = logging.getLogger(__name__)
 

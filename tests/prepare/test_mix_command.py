@@ -190,6 +190,21 @@ def test_cohorts_to_evaluate_on_can_be_left_to_the_evaluation(mixed, synthetic):
     assert info["choice"]["not_named"] == ["BACH"]
 
 
+@pytest.mark.parametrize(
+    ("held", "evaluated"),
+    [("TCGABRCA", "TCGA-BRCA"), ("Mo_Nu_Seg", "MoNuSeg"), ("tcga_brca", "TCGABRCA")],
+)
+def test_guard_of_the_evaluation_knows_every_spelling(synthetic, tmp_path, capsys, held, evaluated):
+    words = ["mix", str(synthetic(**{held: {0.5: 9}})), "--size", "5", "--evaluate-on", evaluated]
+    assert cli.main([*words, "--out", str(tmp_path / "m")]) == 2
+    assert f"{held} is for evaluation" in capsys.readouterr().err
+
+
+def test_terms_of_the_registry_hold_for_every_spelling(mixed, synthetic):
+    info, _ = mixed(synthetic(Mo_Nu_Seg={0.5: 9}), "--size", 5)
+    assert info["commercial_use"] == "no"  # the record set says yes
+
+
 def test_command_of_a_mix_by_recipe_makes_it_again(mixed, synthetic, tmp_path, monkeypatch):
     synthetic(PANDA={0.5: 30}, bach={0.5: 20, 0.25: 9}, other={0.5: 9})
     text = "cohorts: [BACH, PANDA, CRAG]\nsize: 20\nmpp: [0.4, 0.6]\nskip_missing: true\n"

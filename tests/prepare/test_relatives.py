@@ -47,7 +47,7 @@ def test_name_that_is_nowhere_is_refused_with_the_nearest():
 
 def test_registry_is_found_by_any_spelling():
     known = relatives.known()
-    assert known.cohorts["nct_crc_he_100k"].name == "NCT-CRC-HE-100K"
+    assert known.cohorts["nctcrche100k"].name == "NCT-CRC-HE-100K"
     assert len(known.cohorts) == len(registry.load())
     assert frozenset(("pcam", "camelyon16")) in known.overlaps
 
