@@ -1,7 +1,7 @@
 """What a data directory holds of the registry's cohorts, by counts: opens no image.
 
-One folder a cohort, named as the cohort (case and punctuation do not count), with the files as
-downloaded or with a record set of `prepare`.
+One folder a cohort, named as the cohort or by an alias (case and punctuation do not count), with
+the files as downloaded or with a record set of `prepare`.
 """
 
 import os

@@ -120,7 +120,9 @@ def mix(
     info |= {"draw": draw, "seed": seed, "rules": _as_json(rules), "left_out": left_out}
     info |= {"recipe": recipe, "choice": choice}
     info |= _overlaps(infos, rules, known)
-    exclusions = exclusion.read(rules.exclude) if rules.exclude else exclusion.Exclusions()
+    exclusions = (
+        exclusion.read(rules.exclude, known.identity) if rules.exclude else exclusion.Exclusions()
+    )
     perceptual = rules.near != "off"
     found = candidates.read(paths, infos, exclusions, perceptual=perceptual, mpp=rules.mpp)
     if not rules.allow_unmatched:
@@ -216,12 +218,13 @@ def _overlaps(
     drawn = list(dict.fromkeys(info["cohort"] for info in infos))
     with_held_out = [info["cohort"] for info in infos if set(info["counts"]) - {candidates.SPLIT}]
     relatives.check_names(rules.evaluate_on, drawn, known)
-    conflicts = relatives.conflicts(drawn, rules.evaluate_on, with_held_out, known.overlaps)
+    conflicts = relatives.conflicts(drawn, rules.evaluate_on, with_held_out, known)
     if not rules.allow_overlap:
         relatives.refuse(conflicts)
     return {
         "evaluation_overlaps": conflicts,
-        "related_cohorts": relatives.related(drawn, known.overlaps),
+        "related_cohorts": relatives.related(drawn, known),
+        "unregistered_cohorts": relatives.unregistered(drawn, known),
     }
 
 

@@ -77,6 +77,8 @@ def _print(info: dict[str, Any], out: Path) -> None:
         print(f"left out: {each['cohort']} ({each['license'] or 'no licence stated'})")
     for sentence in info["evaluation_overlaps"]:
         print(f"overlap allowed: {sentence}")
+    if names := info["unregistered_cohorts"]:
+        print(f"{wording.UNREGISTERED}: {', '.join(names)}")
     if "near_duplicates" in info:
         pairs = sum(info["near_duplicates"].values())
         print(f"{pairs:,} pairs of near-duplicates: {out / 'near_duplicates.csv'}")

@@ -15,7 +15,7 @@ CHOICES = {
     "in_paper": ("sourced", "memory", "reconstructed"),
 }
 REQUIRED = ("name", "organ", "stain", "task", "url", "license", "citation")
-LISTS = ("organ", "stain", "task", "download", "overlaps")
+LISTS = ("aliases", "organ", "stain", "task", "download", "overlaps")
 # One name on a command line and one folder name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _URL = re.compile(r"(https?|s3)://[\w.-]+(/\S*)?")
@@ -45,6 +45,8 @@ class Cohort:
 
     Attributes:
       name: unique; letters, digits, ".", "_" and "-".
+      aliases: other names that it, or a part of it, goes by: its publisher's, TFDS's, those of the
+        embedded record sets; no name and no alias stands twice, but for case and punctuation.
       list: core57 (our reconstruction of the paper's 57) | more (further public cohorts).
       organ: organs; "multiple" where the source names no list.
       stain: stains.
@@ -75,6 +77,7 @@ class Cohort:
     """
 
     name: str
+    aliases: tuple[str, ...]
     list: str
     organ: tuple[str, ...]
     stain: tuple[str, ...]
@@ -119,6 +122,9 @@ def parse(where: str, row: dict[str, str]) -> Cohort:
     for name, parts in lists.items():
         if "" in parts:
             raise refuse(name, f"{row[name]!r}: an empty part", "delete the ';' too many")
+    for each in lists["aliases"]:
+        if not _NAME.fullmatch(each):
+            raise refuse("aliases", f"{each!r}", _PATTERNS["name"][1])
     for each in lists["download"]:
         if not _DOWNLOAD.fullmatch(each):
             raise refuse("download", f"{each!r}", "give tfds:, gdc:, idc:, zenodo:, kaggle:, s3://")

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+UNREGISTERED = "not in the registry, overlaps unknown"
+
 
 def command(name: str, positional: Sequence[str], flags: Mapping[str, Any]) -> str:
     """A command line of ours, without the flags that are empty, None or False.
@@ -137,6 +139,8 @@ def exclusions(info: dict[str, Any]) -> str:
     text = "## Left out\n\n" + ("\n".join(lines) or "Nothing.")
     warned = [f"- {each}" for each in info["evaluation_overlaps"]]
     warned += [f"- {one} and {other} share pixels" for one, other in info["related_cohorts"]]
+    if names := info["unregistered_cohorts"]:
+        warned.append(f"- {UNREGISTERED}: {', '.join(names)}")
     return text + ("\n\n## Overlaps\n\n" + "\n".join(warned) if warned else "")
 
 

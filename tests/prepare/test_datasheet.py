@@ -161,6 +161,7 @@ def test_mix_names_each_reason_for_leaving_out():
         "unmatched_exclusions": ["slide S9"],
         "evaluation_overlaps": ["d shares pixels with e, which is for evaluation"],
         "related_cohorts": [["a", "b"]],
+        "unregistered_cohorts": ["h", "i"],
     }
     text = wording.exclusions(info)
     for line in (
@@ -173,6 +174,7 @@ def test_mix_names_each_reason_for_leaving_out():
         "- not found, so not left out: slide S9",
         "- d shares pixels with e, which is for evaluation",
         "- a and b share pixels",
+        "- not in the registry, overlaps unknown: h, i",
     ):
         assert line in text.splitlines()
 

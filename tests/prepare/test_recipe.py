@@ -42,7 +42,9 @@ def test_committed_recipe_holds_together_with_the_registry(path):
         "embedded": [each.name for each in sorted(Path("data/sample/records").iterdir())],
         "single_cohort": ["TCGA-BRCA"],
     }.get(path.stem, core)
-    assert [registry.folded(name) for name in names] == [registry.folded(e) for e in expected]
+    assert [registry.identity(name, known) for name in names] == [
+        registry.identity(name, known) for name in expected
+    ]
     if settings["cohort_count"]:
         cohort_choice.some(names, settings["cohort_count"], settings["seed"], "here")
 
