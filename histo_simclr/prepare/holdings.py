@@ -5,7 +5,6 @@ the files as downloaded or with a record set of `prepare`.
 """
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +13,11 @@ import pyarrow.parquet
 
 from histo_simclr import records
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import registry, slide_list
+from histo_simclr.prepare import beside, registry, slide_list
 from histo_simclr.prepare.registry import Cohort
 from histo_simclr.prepare.sources import EXTENSIONS
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
-# Images that come with images, e.g. tumor_001_mask.tif, train_label_masks/, train_1_anno.bmp.
-_BESIDE = re.compile(r"(^|[ _-])(masks?|anno|annotations?|labels?|gt)($|[ _-])", re.IGNORECASE)
 
 
 class Held(NamedTuple):
@@ -102,12 +99,13 @@ def _look(folder: Path, cohort: Cohort) -> Held:
 def _count_files(folder: Path, kind: str) -> tuple[int | None, int | None, str]:
     slides = images = archives = 0
     for _, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if name[0] != "." and not _BESIDE.search(name)]
+        folders[:] = [
+            name for name in folders if name[0] != "." and not beside.is_beside(f"{name}/")
+        ]
         has_dicom = False
         for name in names:
-            stem, extension = os.path.splitext(name)
-            extension = extension.lower()
-            if name[0] == "." or _BESIDE.search(stem):
+            extension = os.path.splitext(name)[1].lower()
+            if name[0] == "." or beside.is_beside(name):
                 continue
             slides += extension in slide_list.SLIDES_ONLY
             images += extension in EXTENSIONS

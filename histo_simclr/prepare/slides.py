@@ -89,6 +89,8 @@ def prepare(
             with contextlib.closing(writer):
                 rows = _written(slides, rows, cutting, folder, parts, writer, counts, where)
                 _refuse_nothing(rows, where)
+                for name in slides.set_aside:
+                    writer.set_aside(name)
                 writer.finish(where, settings)
             datasheet.of_record_set(folder, made_by)
         slide_table.write_csv(folder / "slides.csv", rows.values())
