@@ -114,6 +114,7 @@ def mix(
     infos = [records.read_json(path / "record_set.json", *keys) for path in paths]
     _check_sets(paths, infos, px)
     known = relatives.known()
+    infos = relatives.spelled_alike(infos, known)
     infos = [each | terms.settle(each, known.cohorts.get(folded(each["cohort"]))) for each in infos]
     paths, infos, left_out = _allowed(paths, infos, rules.commercial_ok)
     info = {"format": 1, "name": out.name, "px": infos[0]["px"], "size": size}

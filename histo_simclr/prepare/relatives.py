@@ -2,8 +2,8 @@
 
 import difflib
 import logging
-from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import registry
@@ -40,6 +40,19 @@ def known() -> Known:
     cohorts = registry.load()
     pairs = ((each.name, other) for each in cohorts for other in each.overlaps)
     return Known(registry.by_spelling(cohorts), overlaps(pairs))
+
+
+def spelled_alike(infos: Sequence[Mapping[str, Any]], known: Known) -> list[dict[str, Any]]:
+    """Each info with `cohort` as the first of the same cohort spells it: further on they are one.
+
+    Args:
+      infos: content of record_set.json each.
+      known: which names are of one cohort.
+    """
+    spelling: dict[str, str] = {}
+    for each in infos:
+        spelling.setdefault(known.identity(each["cohort"]), each["cohort"])
+    return [{**each, "cohort": spelling[known.identity(each["cohort"])]} for each in infos]
 
 
 def overlaps(pairs: Iterable[tuple[str, str]]) -> frozenset[frozenset[str]]:

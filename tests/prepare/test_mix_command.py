@@ -224,6 +224,27 @@ def test_cohorts_outside_the_registry_are_said_to_be(mixed, synthetic, capsys, t
     assert f"- {says}\n" in (tmp_path / "m/README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("own set", "own-set"), ("kather2016", "Kather-texture-2016")],
+    ids=["two spellings", "an alias"],
+)
+def test_caps_count_a_cohort_once_however_its_sets_are_named(
+    mixed, synthetic, capsys, tmp_path, one, other
+):
+    folder = synthetic(**{one: {0.5: 9}, other: {0.5: 9}})
+    paths = [folder / one, folder / other]
+    info, rows = mixed(*paths, "--size", 5, "--max-per-cohort", 5)
+    assert {name: each["rows"] for name, each in info["cohorts"].items()} == {one: 5}
+    assert set(rows["cohort"]) == {one}
+    # All rows are of one slide.
+    info, _ = mixed(*paths, "--size", 4, "--max-per-slide", 4, out="n")
+    assert info["cohorts"][one]["available"] == 4
+    words = ["mix", *map(str, paths), "--out", str(tmp_path / "o"), "--size", "6"]
+    assert cli.main([*words, "--max-per-cohort", "5"]) == 2
+    assert "6 patches wanted, 5 different ones there at 5 a cohort" in capsys.readouterr().err
+
+
 def test_terms_of_the_registry_hold_for_every_spelling(mixed, synthetic):
     info, _ = mixed(synthetic(Mo_Nu_Seg={0.5: 9}), "--size", 5)
     assert info["commercial_use"] == "no"  # the record set says yes
