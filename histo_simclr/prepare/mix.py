@@ -147,6 +147,7 @@ def mix(
             info["near_duplicates"] = near_report.write(
                 folder / "near_duplicates.csv", selected.near, found, fates
             )
+            info["near_duplicates_are_all"] = selected.near.is_whole
         if stain_patches:
             stains = stain_statistics.measure(found, selected.rows, stain_patches, seed)
             records.write_json(folder / "stain_statistics.json", stains)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare.registry_row import Cohort, parse
+from histo_simclr.prepare.registry_row import UNKNOWN, Cohort, parse
 
 REGISTRY = Path(__file__).parents[2] / "data" / "datasets.csv"
 COHORTS = 57  # arXiv 2011.13971 v2, abstract
@@ -159,6 +159,8 @@ def _with_overlaps(
     shared: dict[str, set[str]] = {name: set() for name in cohorts}
     for name, cohort in cohorts.items():
         for given in cohort.overlaps:
+            if given == UNKNOWN:
+                continue
             others = [other for other in cohorts if _means(given, other) and other != name]
             if not others:
                 near = difflib.get_close_matches(given, cohorts, 1)
@@ -170,12 +172,12 @@ def _with_overlaps(
             shared[name].update(others)
             for other in others:
                 shared[other].add(name)
-    return tuple(
-        dataclasses.replace(
-            cohort, overlaps=tuple(other for other in cohorts if other in shared[name])
-        )
-        for name, cohort in cohorts.items()
-    )
+    found = []
+    for name, cohort in cohorts.items():
+        overlaps = tuple(other for other in cohorts if other in shared[name])
+        is_unknown = UNKNOWN in cohort.overlaps and not overlaps
+        found.append(dataclasses.replace(cohort, overlaps=(UNKNOWN,) if is_unknown else overlaps))
+    return tuple(found)
 
 
 def _means(given: str, name: str) -> bool:

@@ -245,6 +245,33 @@ def test_caps_count_a_cohort_once_however_its_sets_are_named(
     assert "6 patches wanted, 5 different ones there at 5 a cohort" in capsys.readouterr().err
 
 
+def test_slide_in_two_record_sets_of_a_cohort_is_one_slide(mixed, synthetic):
+    folder = synthetic(Own={0.5: 8}, own_={0.5: 8})
+    for name, slides in (("Own", "pq"), ("own_", "qr")):
+        manifest = folder / name / "1.0.0/manifest.parquet"
+        table = pyarrow.parquet.read_table(manifest)
+        column = pyarrow.array(list(slides) * 4)
+        at = table.column_names.index("slide")
+        pyarrow.parquet.write_table(table.set_column(at, "slide", column), manifest)
+    _, rows = mixed(folder / "Own", folder / "own_", "--size", 6, "--max-per-slide", 2)
+    assert collections.Counter(rows["slide"]) == {"p": 2, "q": 2, "r": 2}
+
+
+def test_terms_of_a_record_set_that_gives_no_row_do_not_bind(mixed, synthetic):
+    folder = synthetic(MoNuSeg={0.5: 1}, BreCaHAD={0.5: 99})
+    info, _ = mixed(folder, "--size", 1, "--draw", "proportional")
+    assert [each["rows"] for each in info["cohorts"].values()] == [1, 0]
+    assert info["commercial_use"] == "yes"
+    info, _ = mixed(folder, "--size", 100, "--draw", "proportional", out="n")
+    assert info["commercial_use"] == "no"
+
+
+def test_relatives_without_a_held_out_split_may_be_drawn_together(mixed, synthetic):
+    info, _ = mixed(synthetic(CAMELYON16={0.5: 9}, PCam={0.5: 9}), "--size", 5)
+    assert info["evaluation_overlaps"] == []
+    assert info["related_cohorts"] == [["CAMELYON16", "PCam"]]
+
+
 def test_terms_of_the_registry_hold_for_every_spelling(mixed, synthetic):
     info, _ = mixed(synthetic(Mo_Nu_Seg={0.5: 9}), "--size", 5)
     assert info["commercial_use"] == "no"  # the record set says yes

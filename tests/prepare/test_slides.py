@@ -172,6 +172,9 @@ def test_masks_beside_slides_are_no_slides(prepare, tmp_path, cmu):
     folder = tmp_path / "out/c/1.0.0"
     assert list(table(folder)) == ["tumor_1.svs"]
     lines = (folder / "rejected.csv").read_text().splitlines()
+    croissant = json.loads((folder / "croissant.json").read_text())
+    listed = {each["name"] for each in croissant["distribution"]}
+    assert {"slides.csv", "summary.json", "plan.parquet", "rejected.csv"} <= listed
     assert lines[1:] == ['masks/tumor_1.svs,"a mask or annotation, by its name"']
 
 
