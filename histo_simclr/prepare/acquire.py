@@ -43,7 +43,18 @@ def commands(cohort: Cohort, data: PurePath, records: PurePath) -> list[str]:
         lines.append(f"# download by hand into {folder}, from {cohort.url}")
     if cohort.kind != "wsi" and not _has_one_mpp(cohort):
         lines.append("# its µm/px is not one number here: add --mpp if you know it, or a CSV's mpp")
-    return [*lines, prepare(cohort, data, records)]
+    if cohort.kind == "both":
+        here = shlex.quote(str(folder))
+        lines.append(
+            f"# move its whole slides into {here}/slides, other images into {here}/patches"
+        )
+        kinds = [("patch", cohort.name, folder / "patches")]
+        kinds += [("wsi", f"{cohort.name}-slides", folder / "slides")]
+        return lines + [prepare(cohort, *each, records) for each in kinds]
+    if cohort.folders:
+        folder /= "chosen"
+        lines += _choose(cohort, folder)
+    return [*lines, prepare(cohort, cohort.kind, cohort.name, folder, records)]
 
 
 def access(cohort: Cohort) -> list[str]:
@@ -57,12 +68,21 @@ def access(cohort: Cohort) -> list[str]:
     return say[cohort.obtain]
 
 
-def prepare(cohort: Cohort, data: PurePath, records: PurePath) -> str:
-    """The `histo-simclr prepare` line with all that the registry knows of the cohort."""
+def prepare(cohort: Cohort, kind: str, name: str, folder: PurePath, records: PurePath) -> str:
+    """The `histo-simclr prepare` line with all that the registry knows of the cohort.
+
+    Args:
+      cohort: of the registry.
+      kind: wsi | patch, of what lies in the folder.
+      name: the cohort's, or an alias.
+      folder: of its images; not used of a set that TFDS has.
+      records: folder of record sets.
+    """
     tfds = [each for each in cohort.download if each.startswith("tfds:")]
-    words = ["histo-simclr", "prepare", *(tfds or [str(data / cohort.name)])]
-    words += ["--name", cohort.name, "--out", str(records)]
-    if cohort.kind == "wsi":
+    words = ["histo-simclr", "prepare", *(tfds or [str(folder)])]
+    words += ["--name", name, "--out", str(records)]
+    words += ["--pattern", "{split}/{label}/*"] if cohort.folders else []
+    if kind == "wsi":
         words += ["--slides", "--mpp", f"{SLIDE_MPP:g}"]
     elif _has_one_mpp(cohort):
         words += ["--mpp", f"{cohort.mpp_min:g}"]
@@ -73,6 +93,13 @@ def prepare(cohort: Cohort, data: PurePath, records: PurePath) -> str:
     words += ["--url", cohort.url]
     words += ["--citation", cohort.citation] if cohort.citation != "unknown" else []
     return shlex.join(words)
+
+
+def _choose(cohort: Cohort, folder: PurePath) -> list[str]:
+    """Lines that link the folders to prepare, and no others, by the names of their splits."""
+    pairs = (each.split("=") for each in cohort.folders)
+    links = [shlex.join(["ln", "-s", f"../{name}", str(folder / split)]) for name, split in pairs]
+    return [shlex.join(["mkdir", "-p", str(folder)]), *links]
 
 
 def _has_one_mpp(cohort: Cohort) -> bool:

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from histo_simclr import records, tables
 from histo_simclr.errors import InputError
-from histo_simclr.prepare.record_set import folded
+from histo_simclr.prepare import registry
+from histo_simclr.prepare.record_set import slug
+from histo_simclr.prepare.registry import folded
 from histo_simclr.prepare.registry_row import Cohort
 
 _COLUMNS = ("list", "organ", "stain")
@@ -56,7 +58,7 @@ def choose(
       count: how many of these, see `some`; None: all.
       seed: of that.
       skip_missing: whether cohorts that no record set holds are passed over.
-      registered: cohorts of the registry by folded name.
+      registered: cohorts of the registry, see `registry.by_spelling`.
       where: what the settings cohorts, without and cohort_count were given in.
 
     Raises:
@@ -66,20 +68,24 @@ def choose(
     held = [
         (path, records.read_json(path / "record_set.json", "cohort")["cohort"]) for path in paths
     ]
+
+    def identity(name: str) -> str:
+        return registry.identity(name, registered)
+
     if cohorts is None:
-        wanted = list({folded(name): name for _, name in held}.values())
+        wanted = list({identity(name): name for _, name in held}.values())
     else:
         wanted = named(cohorts, registered, where["cohorts"])
     wanted = _less(wanted, without, registered, where["without"])
     if count is not None:
         wanted = some(wanted, count, seed, where["cohort_count"])
-    known = {folded(cohort) for _, cohort in held}
-    missing = [name for name in wanted if folded(name) not in known]
+    known = {identity(cohort) for _, cohort in held}
+    missing = [name for name in wanted if identity(name) not in known]
     if missing and (not skip_missing or len(missing) == len(wanted)):
         raise _absent(missing, len(wanted), registered, [name for _, name in held], where)
-    order = {folded(name): number for number, name in enumerate(wanted)}
-    chosen = [(order[folded(name)], path) for path, name in held if folded(name) in order]
-    not_named = dict.fromkeys(name for _, name in held if folded(name) not in order)
+    order = {identity(name): number for number, name in enumerate(wanted)}
+    chosen = [(order[identity(name)], path) for path, name in held if identity(name) in order]
+    not_named = dict.fromkeys(name for _, name in held if identity(name) not in order)
     offered = [path.parent.name for path in paths]
     choice = Choice([*(cohorts or [])], [*without], count, wanted, missing, [*not_named], offered)
     return [path for _, path in sorted(chosen, key=lambda pair: pair[0])], choice
@@ -91,7 +97,7 @@ def named(given: Sequence[str], registered: Mapping[str, Cohort], where: str) ->
     Args:
       given: a name, spelled in any way; or list:, organ: or stain: with a value of the registry's
         column, of which a comma joins several that have to hold together.
-      registered: cohorts of the registry by folded name.
+      registered: cohorts of the registry, see `registry.by_spelling`.
       where: for errors.
 
     Raises:
@@ -104,7 +110,7 @@ def named(given: Sequence[str], registered: Mapping[str, Cohort], where: str) ->
         else:
             found = [registered[folded(each)].name if folded(each) in registered else each]
         for name in found:
-            names.setdefault(folded(name), name)
+            names.setdefault(registry.identity(name, registered), name)
     return list(names.values())
 
 
@@ -124,7 +130,7 @@ def some(names: Sequence[str], count: int, seed: int, where: str) -> list[str]:
         )
 
     def rank(name: str) -> bytes:
-        return hashlib.sha256(f"{seed}/{folded(name)}".encode()).digest()
+        return hashlib.sha256(f"{seed}/{slug(name)}".encode()).digest()
 
     chosen = set(sorted(names, key=rank)[:count])
     return [name for name in names if name in chosen]
@@ -135,8 +141,8 @@ def _less(
 ) -> list[str]:
     """The names less those of `without`; each of it has to mean one, or it is misspelt."""
     for each in without:
-        dropped = {folded(name) for name in named([each], registered, where)}
-        left = [name for name in names if folded(name) not in dropped]
+        dropped = {registry.identity(name, registered) for name in named([each], registered, where)}
+        left = [name for name in names if registry.identity(name, registered) not in dropped]
         if len(left) == len(names):
             raise InputError(
                 f"{each} is not among the cohorts",

@@ -117,6 +117,7 @@ def listed(cohorts: Sequence[Cohort]) -> str:
 def shown(cohort: Cohort) -> str:
     """All that is known of one cohort, and the commands that bring it here."""
     fields = {
+        "also named": ", ".join(cohort.aliases) or "-",
         "list": cohort.list,
         "organ": "; ".join(cohort.organ),
         "stain": "; ".join(cohort.stain),

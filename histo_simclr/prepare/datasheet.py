@@ -83,6 +83,7 @@ def of_record_set(folder: Path, made_by: str) -> None:
             "version": info["version"],
             "citeAs": info["citation"],
         },
+        wording.collection([info]),
         f"organ: {facts['organ']}; stain: {facts['stain']}",
     )
 
@@ -145,6 +146,7 @@ def of_mix(folder: Path, made_by: str) -> None:
             "version": "1.0.0",
             "citeAs": "; ".join(citations),
         },
+        wording.collection(sets),
         f"cohort: {wording.counted(rows)}; organ: {facts['organ']}; stain: {facts['stain']}",
     )
 
@@ -187,13 +189,13 @@ def _write_readme(folder: Path, title: str, parts: list[str], made_by: str) -> N
 
 
 def _write_croissant(
-    folder: Path, table: str, schema: Any, facts: dict[str, str], biases: str
+    folder: Path, table: str, schema: Any, facts: dict[str, str], collection: str, biases: str
 ) -> None:
     listed = (".parquet", ".json", ".csv")
     names = {each.name for each in folder.iterdir()} - {"croissant.json"}
     files = sorted(each for each in names if each.endswith(listed) or ".tfrecord" in each)
     rai = {
-        "dataCollection": "Patches of published images; see citeAs for how these were collected.",
+        "dataCollection": collection,
         "dataBiases": biases,
         "dataLimitations": _LIMITS,
         "personalSensitiveInformation": _ONLY_IMAGES,

@@ -5,35 +5,38 @@ import zlib
 import numpy as np
 
 
-def quotas(available: np.ndarray, size: int, exponent: float) -> np.ndarray:
+def quotas(available: np.ndarray, size: int, exponent: float, cap: int | None = None) -> np.ndarray:
     """Rows to draw from each cohort: shares proportional to available ** exponent.
 
-    A cohort too small for its share gives all it has, and the others divide the rest by the same
-    rule. Whole numbers by largest remainder; of equal remainders the first cohort's goes first.
+    A cohort that has, or may give, less than its share gives all it may, and the others divide the
+    rest by the same rule; so a cap that binds no cohort changes nothing. Whole numbers by largest
+    remainder; of equal remainders the first cohort's goes first.
 
     Args:
       available: (C,) int, rows that each cohort has.
-      size: rows wanted in all, at most available.sum().
+      size: rows wanted in all, at most what the cohorts may give.
       exponent: 0: even, 1: proportional, between: tempered.
+      cap: rows that each may give; None: all that it has.
 
     Returns:
       (C,) int64, of sum `size`.
 
     Raises:
-      ValueError: size exceeds what there is.
+      ValueError: size exceeds what they may give.
     """
     available = np.asarray(available, np.int64)
-    if size > available.sum():
-        raise ValueError(f"{size} rows wanted of {available.sum()}")
+    limit = available if cap is None else np.minimum(available, cap)
+    if size > limit.sum():
+        raise ValueError(f"{size} rows wanted of {limit.sum()}")
     weights = np.where(available > 0, available.astype(np.float64) ** exponent, 0.0)
     share, is_open, rest = np.zeros(len(available)), available > 0, float(size)
     while is_open.any():
         share[is_open] = rest * weights[is_open] / weights[is_open].sum()
-        is_full = is_open & (share >= available)
+        is_full = is_open & (share >= limit)
         if not is_full.any():
             break
-        share[is_full] = available[is_full]
-        rest -= available[is_full].sum()
+        share[is_full] = limit[is_full]
+        rest -= limit[is_full].sum()
         is_open &= ~is_full
     # Rounded, so that shares equal by arithmetic are equal in floating point too.
     share = np.round(share, 6)

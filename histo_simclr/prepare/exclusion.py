@@ -3,7 +3,7 @@
 import csv
 import difflib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.compute
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare.record_set import folded
+from histo_simclr.prepare.registry import folded
 
 KINDS = ("cohort", "patient", "slide")
 
@@ -35,10 +35,18 @@ class Exclusions:
       entries: what to leave out.
       path: the file they come from, for messages.
       sha256: of that file.
+      identity: what all names of one cohort have in common.
     """
 
-    def __init__(self, entries: Iterable[Entry] = (), path: Path = Path(), sha256: str = ""):
+    def __init__(
+        self,
+        entries: Iterable[Entry] = (),
+        path: Path = Path(),
+        sha256: str = "",
+        identity: Callable[[str], str] = folded,
+    ):
         self.entries, self.path, self.sha256 = tuple(entries), path, sha256
+        self._identity = identity
         self._met: set[Entry] = set()
         self._seen: dict[str, set[str]] = {kind: set() for kind in KINDS}
 
@@ -47,17 +55,17 @@ class Exclusions:
 
         Args:
           table: columns slide and patient of n rows.
-          cohort: as the record set names it; cohorts are compared without case and punctuation.
+          cohort: as the record set names it; cohorts are compared by identity.
         """
         marked = np.zeros(len(table), bool)
         here = [
             each
             for each in self.entries
-            if not each.cohort or folded(each.cohort) == folded(cohort)
+            if not each.cohort or self._identity(each.cohort) == self._identity(cohort)
         ]
         self._seen["cohort"].add(cohort)
         for each in here:
-            if each.kind == "cohort" and folded(each.name) == folded(cohort):
+            if each.kind == "cohort" and self._identity(each.name) == self._identity(cohort):
                 self._met.add(each)
                 marked[:] = True
         for kind in ("patient", "slide"):
@@ -89,10 +97,14 @@ class Exclusions:
             )
 
 
-def read(path: Path) -> Exclusions:
+def read(path: Path, identity: Callable[[str], str] = folded) -> Exclusions:
     """Reads a UTF-8 CSV with the columns kind (cohort | patient | slide), name, optional cohort.
 
     Other columns, such as a reason, are passed over.
+
+    Args:
+      path: the file.
+      identity: what all names of one cohort have in common.
 
     Raises:
       InputError: no readable CSV, a column or cell missing, or another kind; names the line.
@@ -111,7 +123,8 @@ def read(path: Path) -> Exclusions:
         way_out = "write kind,name[,cohort] in the first line and one exclusion a line below"
         raise InputError(what, where=path, way_out=way_out)
     entries = [_entry(row, f"{path}:{line}") for line, row in lines]
-    return Exclusions(dict.fromkeys(entries), path, hashlib.sha256(content).hexdigest())
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Exclusions(dict.fromkeys(entries), path, sha256, identity)
 
 
 def _entry(row: dict[str, str | None], where: str) -> Entry:

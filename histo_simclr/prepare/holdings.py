@@ -1,11 +1,11 @@
 """What a data directory holds of the registry's cohorts, by counts: opens no image.
 
-One folder a cohort, named as the cohort (case and punctuation do not count), with the files as
-downloaded or with a record set of `prepare`.
+One folder a cohort, named as the cohort or by an alias (case and punctuation do not count), with
+the files as downloaded or with a record set of `prepare`.
 """
 
+import itertools
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +14,11 @@ import pyarrow.parquet
 
 from histo_simclr import records
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import registry, slide_list
+from histo_simclr.prepare import beside, registry, slide_list
 from histo_simclr.prepare.registry import Cohort
 from histo_simclr.prepare.sources import EXTENSIONS
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
-# Images that come with images, e.g. tumor_001_mask.tif, train_label_masks/, train_1_anno.bmp.
-_BESIDE = re.compile(r"(^|[ _-])(masks?|anno|annotations?|labels?|gt)($|[ _-])", re.IGNORECASE)
 
 
 class Held(NamedTuple):
@@ -32,7 +30,8 @@ class Held(NamedTuple):
       holds: "files" or "records".
       slides: whole slides counted, for kinds wsi and both; None otherwise.
       patches: other images counted, for kinds patch and both; None otherwise.
-      state: complete | incomplete | unknown (the registry has no count) | damaged.
+      state: complete | incomplete | more than expected | unknown (the registry has no count) |
+        damaged.
       detail: why, where there is more to say; may be empty.
     """
 
@@ -90,24 +89,37 @@ def _look(folder: Path, cohort: Cohort) -> Held:
     holds = "records" if any(any(folder.glob(name)) for name in names) else "files"
     count = _count_records if holds == "records" else _count_files
     try:
-        slides, patches, detail = count(folder, cohort.kind)
+        slides, patches, detail = count(folder, cohort)
     except (OSError, InputError) as error:
         return Held(folder, cohort.name, holds, None, None, "damaged", str(error))
-    pairs = [(slides, cohort.slides), (patches, cohort.patches)]
-    known = [found >= wanted for found, wanted in pairs if None not in (found, wanted)]
-    state = ("complete" if all(known) else "incomplete") if known else "unknown"
+    state = _state((slides, cohort.slides), (patches, cohort.patches))
     return Held(folder, cohort.name, holds, slides, patches, state, detail)
 
 
-def _count_files(folder: Path, kind: str) -> tuple[int | None, int | None, str]:
+def _state(*counts: tuple[int | None, int | None]) -> str:
+    """What pairs of a count found and one wanted say together."""
+    known = [(found, wanted) for found, wanted in counts if None not in (found, wanted)]
+    if any(found < wanted for found, wanted in known):
+        return "incomplete"
+    if any(found > wanted for found, wanted in known):
+        return "more than expected"
+    return "complete" if known else "unknown"
+
+
+def _count_files(folder: Path, cohort: Cohort) -> tuple[int | None, int | None, str]:
+    kind, chosen = cohort.kind, (folder / each.split("=")[0] for each in cohort.folders)
+    roots = [each for each in chosen if each.is_dir()] or [folder]
     slides = images = archives = 0
-    for _, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if name[0] != "." and not _BESIDE.search(name)]
+    for _, folders, names in itertools.chain.from_iterable(
+        os.walk(root, onerror=_raise) for root in roots
+    ):
+        folders[:] = [
+            name for name in folders if name[0] != "." and not beside.is_beside(f"{name}/")
+        ]
         has_dicom = False
         for name in names:
-            stem, extension = os.path.splitext(name)
-            extension = extension.lower()
-            if name[0] == "." or _BESIDE.search(stem):
+            extension = os.path.splitext(name)[1].lower()
+            if name[0] == "." or beside.is_beside(name):
                 continue
             slides += extension in slide_list.SLIDES_ONLY
             images += extension in EXTENSIONS
@@ -120,7 +132,7 @@ def _count_files(folder: Path, kind: str) -> tuple[int | None, int | None, str]:
     return (None if kind == "patch" else slides), images, detail
 
 
-def _count_records(folder: Path, kind: str) -> tuple[int | None, int | None, str]:
+def _count_records(folder: Path, cohort: Cohort) -> tuple[int | None, int | None, str]:
     path = records.resolve_record_set(folder)
     info = records.read_json(path / "record_set.json")
     sources: set[str] = set()
@@ -136,7 +148,10 @@ def _count_records(folder: Path, kind: str) -> tuple[int | None, int | None, str
         ) from error
     found = len(sources) + rejected
     detail = f"{count:,} patches of {len(sources):,} sources, {rejected:,} rejected"
-    return (found, None, detail) if kind == "wsi" else (None, found, detail)
+    is_of_slides = cohort.kind == "wsi" or (
+        cohort.kind == "both" and (path / "slides.csv").is_file()
+    )
+    return (found, None, detail) if is_of_slides else (None, found, detail)
 
 
 def _raise(error: OSError) -> None:

@@ -50,6 +50,7 @@ def write(
             for table in candidates.take(each.path, rows, [*_COLUMNS, *records.MOMENT_FIELDS]):
                 counts.add(table)
                 pixels.add(table)
+                table = _of_cohort(table, each.info["cohort"])
                 writer.write_table(_index_table(table, base, shards))
             facts = {"path": base.as_posix()} | {name: each.info[name] for name in _FACTS}
             sets.append(facts | counts.by_value() | counts.named())
@@ -80,6 +81,12 @@ def describe(sets: list[dict[str, Any]]) -> dict[str, Any]:
         "license": ", ".join(sorted({each["license"] for each in sets})),
         "commercial_use": terms.strictest({each["commercial_use"] for each in sets}),
     }
+
+
+def _of_cohort(table: pyarrow.Table, cohort: str) -> pyarrow.Table:
+    """The table with the cohort as the mix spells it, which a manifest may do otherwise."""
+    spelled = pyarrow.repeat(pyarrow.scalar(cohort, SCHEMA.field("cohort").type), len(table))
+    return table.set_column(table.column_names.index("cohort"), SCHEMA.field("cohort"), spelled)
 
 
 def _index_table(table: pyarrow.Table, base: Path, shards: dict[str, int]) -> pyarrow.Table:

@@ -22,6 +22,7 @@ class Slides(NamedTuple):
 
     Fields:
       items: name, path and provenance of each.
+      set_aside: names of files left out as masks and annotations.
       mpp: µm/px of level 0 by name or id, number or (x, y).
       regions: folder of masks and GeoJSONs; None without.
       skip_no_mpp: whether slides without mpp are set aside instead of stopping the job.
@@ -30,6 +31,7 @@ class Slides(NamedTuple):
     """
 
     items: list[Item]
+    set_aside: list[str]
     mpp: dict[str, Any]
     regions: Path | None
     skip_no_mpp: bool

@@ -26,7 +26,7 @@ from histo_simclr.prepare import (
     whole,
     wording,
 )
-from histo_simclr.prepare.record_set import folded
+from histo_simclr.prepare.registry import folded
 from histo_simclr.prepare.selection import Caps, Fate
 
 # On 3,161 embedded patches: 98.7 % of copies at JPEG quality 50 and 99.6 % of copies at half size
@@ -114,13 +114,16 @@ def mix(
     infos = [records.read_json(path / "record_set.json", *keys) for path in paths]
     _check_sets(paths, infos, px)
     known = relatives.known()
+    infos = relatives.spelled_alike(infos, known)
     infos = [each | terms.settle(each, known.cohorts.get(folded(each["cohort"]))) for each in infos]
     paths, infos, left_out = _allowed(paths, infos, rules.commercial_ok)
     info = {"format": 1, "name": out.name, "px": infos[0]["px"], "size": size}
     info |= {"draw": draw, "seed": seed, "rules": _as_json(rules), "left_out": left_out}
     info |= {"recipe": recipe, "choice": choice}
     info |= _overlaps(infos, rules, known)
-    exclusions = exclusion.read(rules.exclude) if rules.exclude else exclusion.Exclusions()
+    exclusions = (
+        exclusion.read(rules.exclude, known.identity) if rules.exclude else exclusion.Exclusions()
+    )
     perceptual = rules.near != "off"
     found = candidates.read(paths, infos, exclusions, perceptual=perceptual, mpp=rules.mpp)
     if not rules.allow_unmatched:
@@ -144,6 +147,7 @@ def mix(
             info["near_duplicates"] = near_report.write(
                 folder / "near_duplicates.csv", selected.near, found, fates
             )
+            info["near_duplicates_are_all"] = selected.near.is_whole
         if stain_patches:
             stains = stain_statistics.measure(found, selected.rows, stain_patches, seed)
             records.write_json(folder / "stain_statistics.json", stains)
@@ -216,12 +220,13 @@ def _overlaps(
     drawn = list(dict.fromkeys(info["cohort"] for info in infos))
     with_held_out = [info["cohort"] for info in infos if set(info["counts"]) - {candidates.SPLIT}]
     relatives.check_names(rules.evaluate_on, drawn, known)
-    conflicts = relatives.conflicts(drawn, rules.evaluate_on, with_held_out, known.overlaps)
+    conflicts = relatives.conflicts(drawn, rules.evaluate_on, with_held_out, known)
     if not rules.allow_overlap:
         relatives.refuse(conflicts)
     return {
         "evaluation_overlaps": conflicts,
-        "related_cohorts": relatives.related(drawn, known.overlaps),
+        "related_cohorts": relatives.related(drawn, known),
+        "unregistered_cohorts": relatives.unregistered(drawn, known),
     }
 
 

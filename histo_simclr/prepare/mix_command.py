@@ -77,9 +77,10 @@ def _print(info: dict[str, Any], out: Path) -> None:
         print(f"left out: {each['cohort']} ({each['license'] or 'no licence stated'})")
     for sentence in info["evaluation_overlaps"]:
         print(f"overlap allowed: {sentence}")
+    if names := info["unregistered_cohorts"]:
+        print(f"{wording.UNREGISTERED}: {', '.join(names)}")
     if "near_duplicates" in info:
-        pairs = sum(info["near_duplicates"].values())
-        print(f"{pairs:,} pairs of near-duplicates: {out / 'near_duplicates.csv'}")
+        print(f"{wording.near_duplicates(info)}: {out / 'near_duplicates.csv'}")
     mean, std = (
         " ".join(f"{value:.4f}" for value in info["statistics"][name]) for name in ("mean", "std")
     )

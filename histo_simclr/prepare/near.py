@@ -8,43 +8,58 @@ import numpy as np
 BITS = 64
 # More bits would be no likeness: of two unrelated pictures one pair in a million is that near.
 MAX_DISTANCE = 8
+# Bounds for hashes in clusters, as of blank patches, where nearly all are near each other: pairs in
+# all (0.4 GB of them and of what finding them takes), and comparisons for each choice of blocks (a
+# second or so). Of embedded patches one in 250,000 pairs is near: nowhere near a bound.
+MOST_PAIRS, MOST_COMPARED = 2**23, 2**25
 
 
-def pairs(hashes: np.ndarray, distance: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every pair of hashes that differ in at most `distance` bits, exactly.
+def pairs(hashes: np.ndarray, distance: int) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Every pair of hashes that differ in at most `distance` bits, exactly, up to a bound.
 
     Of `distance` + k blocks of bits, two such hashes agree in at least k. So for each choice of
     k blocks, hashes are sorted by these, and only those that agree in all of them are compared
     (Manku, Jain, Das Sarma, "Detecting Near-Duplicates for Web Crawling", WWW 2007). Memory is
     a few numbers a hash and pair found.
 
+    Past MOST_PAIRS or MOST_COMPARED, of hashes that agree in the chosen blocks each is compared
+    only with those that come soonest after it, equally many for each. What is found is near then
+    too, but some of what is near is not found.
+
     Args:
       hashes: (n,) uint64, all different.
       distance: 1 to MAX_DISTANCE.
 
     Returns:
-      (m, 2) int64, positions i < j, ascending; and (m,) int64, bits that differ.
+      (m, 2) int64, positions i < j, ascending; (m,) uint8, bits that differ; and whether these
+      are all.
     """
-    count = len(hashes)
+    count, is_whole = len(hashes), True
     codes = [np.empty(0, np.int64)]
     for mask in _masks(count, distance):
         key = hashes & mask
-        order = np.argsort(key)
+        order = np.argsort(key, kind="stable")  # runs in the hashes' order, for the bounds' sake
         key, ordered = key[order], hashes[order]
         # Equal keys lie in a run; row i meets its neighbours at 1, 2, … places, until the run ends.
-        active = np.arange(count)
+        active, compared, found = np.arange(count), 0, sum(map(len, codes))
         for step in range(1, count):
             active = active[: np.searchsorted(active, count - step)]
             active = active[key[active] == key[active + step]]
             if not len(active):
                 break
+            if step > 1 and (compared > MOST_COMPARED or found > MOST_PAIRS):
+                is_whole = False
+                break
+            compared += len(active)
             apart = np.bitwise_count(ordered[active] ^ ordered[active + step])
             near = active[apart <= distance]
             first, second = order[near], order[near + step]
+            found += len(near)
             codes.append(np.minimum(first, second) * count + np.maximum(first, second))
         codes = [np.unique(np.concatenate(codes))]
-    found = np.stack(np.divmod(codes[0], max(count, 1)), axis=1)
-    return found, np.bitwise_count(hashes[found[:, 0]] ^ hashes[found[:, 1]]).astype(np.int64)
+    positions = np.stack(np.divmod(codes[0], max(count, 1)), axis=1)
+    bits = np.bitwise_count(hashes[positions[:, 0]] ^ hashes[positions[:, 1]])
+    return positions, bits, is_whole
 
 
 def _masks(count: int, distance: int) -> list[np.uint64]:
@@ -68,7 +83,7 @@ def _masks(count: int, distance: int) -> list[np.uint64]:
 def kept(near: np.ndarray, is_fixed: np.ndarray) -> np.ndarray:
     """Which of n rows stay when, in their order, each row near one that stays is dropped.
 
-    So nothing is dropped without a near one that stays, and no two that stay are near each other.
+    So nothing is dropped without a near one that stays, and no two that stay are a pair of `near`.
 
     Args:
       near: (m, 2) int, pairs i < j.

@@ -12,11 +12,18 @@ from typing import NamedTuple
 import numpy as np
 
 from histo_simclr.errors import InputError
+from histo_simclr.prepare import beside
 from histo_simclr.prepare.item import Walk
 
 
 class Plan(NamedTuple):
-    """images: how many; splits: sorted; class_names: sorted, or None when nothing is labelled."""
+    """What a source will give.
+
+    Fields:
+      images: how many, without masks and annotations.
+      splits: sorted.
+      class_names: sorted, or None when nothing is labelled.
+    """
 
     images: int
     splits: list[str]
@@ -33,7 +40,11 @@ def plan(walk: Walk, where: str) -> Plan:
     labels: Counter[tuple[str, str]] = Counter()
     split_of: dict[tuple[str, str], str] = {}
     hashes = array.array("Q")
+    set_aside, example = 0, ""
     for item in walk():
+        if item.reason == beside.REASON:
+            set_aside, example = set_aside + 1, example or item.name
+            continue
         # Eight bytes a name, so that ten million names need no more than 80 MB.
         hashes.append(_hash(item.name))
         if item.reason:
@@ -47,11 +58,14 @@ def plan(walk: Walk, where: str) -> Plan:
                     way_out="put all images of a patient and of a slide into one split",
                 )
     if not hashes:
+        beside_alone = f", but {set_aside} files, each {beside.REASON}: {example} …"
+        files = "give a folder with jpg, png, tif or bmp files; for whole slides add --slides"
         raise InputError(
-            "no images",
+            f"no images{beside_alone if set_aside else ''}",
             where=where,
-            way_out="give a folder with jpg, png, tif or bmp files; for whole slides add --slides",
+            way_out=beside.WAY_OUT if set_aside else files,
         )
+    beside.warn(example, set_aside)
     _refuse_twice(hashes, walk, where)
     check_labels(labels, where)
     splits = sorted({split for split, _ in labels})

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from histo_simclr import records
 from histo_simclr.errors import InputError
+from histo_simclr.prepare import beside
 from histo_simclr.prepare import plan as planning
 from histo_simclr.prepare.item import Item
 from histo_simclr.prepare.manifest import ManifestWriter
@@ -39,14 +40,9 @@ class Cohort(NamedTuple):
     url: str
 
 
-def folded(name: str) -> str:
-    """A name without case and punctuation: how two spellings of a cohort are compared."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
 def slug(name: str) -> str:
     """A cohort's name as TFDS takes it: lower case, digits and `_`, a letter first."""
-    plain = folded(name)
+    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     if not plain:
         raise InputError(f"{name!r} is no name", where="--name", way_out="use letters or digits")
     return plain if plain[0].isalpha() else f"set_{plain}"
@@ -87,8 +83,13 @@ class RecordSetWriter:
     ) -> None:
         """Writes all results; InputError once more images are rejected than may be."""
         progress = Progress("images", self._plan.images)
-        for number, (item, result) in enumerate(results):
+        number = 0
+        for item, result in results:
+            if item.reason == beside.REASON:
+                self.set_aside(item.name)
+                continue
             progress.show(number, f"{self._num_rejected} rejected")
+            number += 1
             reason = item.reason or result.reason
             if reason:
                 self.reject(item, reason, where=where, max_rejected=max_rejected)
@@ -100,6 +101,10 @@ class RecordSetWriter:
                     item._replace(mpp=mpp), patch, f"{item.name}{suffix}", result.source_sha256
                 )
         progress.close()
+
+    def set_aside(self, name: str) -> None:
+        """Notes a file that is no image of its own; it does not count as rejected."""
+        self._rejected_csv.writerow([name, beside.REASON])
 
     def reject(self, item: Item, reason: str, *, where: str, max_rejected: float) -> None:
         """Notes a source that gives nothing; InputError once there are more than may be."""

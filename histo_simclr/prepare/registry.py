@@ -14,10 +14,31 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare.registry_row import Cohort, parse
+from histo_simclr.prepare.registry_row import UNKNOWN, Cohort, parse
 
 REGISTRY = Path(__file__).parents[2] / "data" / "datasets.csv"
 COHORTS = 57  # arXiv 2011.13971 v2, abstract
+
+
+def folded(name: str) -> str:
+    """A name without case and punctuation: the one way to compare spellings of a cohort's name."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def by_spelling(cohorts: Iterable[Cohort]) -> dict[str, Cohort]:
+    """Cohorts by the folded form of their names and aliases."""
+    return {folded(name): each for each in cohorts for name in (each.name, *each.aliases)}
+
+
+def identity(name: str, registered: Mapping[str, Cohort]) -> str:
+    """What all names of one cohort have in common: its registered name, or its own, folded.
+
+    Args:
+      name: a name, or an alias of the registry.
+      registered: see `by_spelling`.
+    """
+    cohort = registered.get(folded(name))
+    return folded(cohort.name if cohort else name)
 
 
 def load(path: str | Path = REGISTRY) -> tuple[Cohort, ...]:
@@ -28,26 +49,19 @@ def load(path: str | Path = REGISTRY) -> tuple[Cohort, ...]:
 
     Raises:
       InputError: the file is missing or no UTF-8 CSV, its columns are not those of Cohort, a field
-        is out of its range, a name stands twice, an overlap names no other cohort, or the list
-        core57 has not 57 rows. Names line and column.
+        is out of its range, a name or alias stands twice, an overlap names no other cohort, or the
+        list core57 has not 57 rows. Names line and column.
     """
     path = Path(path)
     header, lines = _read(path)
     cohorts: dict[str, Cohort] = {}
     line_of: dict[str, int] = {}
-    plain_names: dict[str, int] = {}
+    line_of_spelling: dict[str, int] = {}
     for line, values in lines:
         where = f"{path}, line {line}"
         cohort = parse(where, _row(where, header, values))
-        plain = _plain(cohort.name)
-        if plain in plain_names:
-            raise InputError(
-                f"column name: {cohort.name} stands in line {plain_names[plain]} too, "
-                "but for case and punctuation",
-                where=where,
-                way_out="give each cohort one row, and a name of its own",
-            )
-        plain_names[plain] = line_of[cohort.name] = line
+        _note_names(cohort, line, where, line_of_spelling)
+        line_of[cohort.name] = line
         cohorts[cohort.name] = cohort
     core = sum(cohort.list == "core57" for cohort in cohorts.values())
     if core != COHORTS:
@@ -60,7 +74,7 @@ def load(path: str | Path = REGISTRY) -> tuple[Cohort, ...]:
 
 
 def find(name: str, cohorts: Iterable[Cohort], where: object = "cohort") -> Cohort:
-    """The cohort of that name; case and punctuation do not count.
+    """The cohort of that name or alias; case and punctuation do not count.
 
     Args:
       name: as given by a user, or a folder's name.
@@ -70,27 +84,37 @@ def find(name: str, cohorts: Iterable[Cohort], where: object = "cohort") -> Coho
     Raises:
       InputError: there is none; suggests the nearest.
     """
-    known = {_plain(cohort.name): cohort for cohort in cohorts}
-    if _plain(name) not in known:
-        near = difflib.get_close_matches(_plain(name), known, 3, cutoff=0.5)
-        names = ", ".join(known[each].name for each in near)
+    known = by_spelling(cohorts)
+    if folded(name) not in known:
+        near = difflib.get_close_matches(folded(name), known, 3, cutoff=0.5)
+        names = ", ".join(dict.fromkeys(known[each].name for each in near))
         raise InputError(
             f"no cohort {name!r} in the registry",
             where=where,
             way_out=f"did you mean {names}?" if near else "histo-simclr datasets lists them",
         )
-    return known[_plain(name)]
+    return known[folded(name)]
 
 
 def resembling(name: str, cohorts: Iterable[Cohort]) -> str:
     """The cohort that a name is probably a slip for; empty when it is one, or is like none."""
-    known = {_plain(cohort.name): cohort.name for cohort in cohorts}
-    near = difflib.get_close_matches(_plain(name), known, 1, cutoff=0.85)
-    return "" if _plain(name) in known or not near else known[near[0]]
+    known = by_spelling(cohorts)
+    near = difflib.get_close_matches(folded(name), known, 1, cutoff=0.85)
+    return "" if folded(name) in known or not near else known[near[0]].name
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+def _note_names(cohort: Cohort, line: int, where: str, line_of: dict[str, int]) -> None:
+    """Notes the line of each name of a cohort; InputError if one stands already."""
+    for column, names in (("name", (cohort.name,)), ("aliases", cohort.aliases)):
+        for name in names:
+            if folded(name) in line_of:
+                raise InputError(
+                    f"column {column}: {name} stands in line {line_of[folded(name)]} too, "
+                    "but for case and punctuation",
+                    where=where,
+                    way_out="give each cohort one row, and names of its own",
+                )
+            line_of[folded(name)] = line
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -135,6 +159,8 @@ def _with_overlaps(
     shared: dict[str, set[str]] = {name: set() for name in cohorts}
     for name, cohort in cohorts.items():
         for given in cohort.overlaps:
+            if given == UNKNOWN:
+                continue
             others = [other for other in cohorts if _means(given, other) and other != name]
             if not others:
                 near = difflib.get_close_matches(given, cohorts, 1)
@@ -146,12 +172,12 @@ def _with_overlaps(
             shared[name].update(others)
             for other in others:
                 shared[other].add(name)
-    return tuple(
-        dataclasses.replace(
-            cohort, overlaps=tuple(other for other in cohorts if other in shared[name])
-        )
-        for name, cohort in cohorts.items()
-    )
+    found = []
+    for name, cohort in cohorts.items():
+        overlaps = tuple(other for other in cohorts if other in shared[name])
+        is_unknown = UNKNOWN in cohort.overlaps and not overlaps
+        found.append(dataclasses.replace(cohort, overlaps=(UNKNOWN,) if is_unknown else overlaps))
+    return tuple(found)
 
 
 def _means(given: str, name: str) -> bool:

@@ -15,7 +15,8 @@ CHOICES = {
     "in_paper": ("sourced", "memory", "reconstructed"),
 }
 REQUIRED = ("name", "organ", "stain", "task", "url", "license", "citation")
-LISTS = ("organ", "stain", "task", "download", "overlaps")
+LISTS = ("aliases", "organ", "stain", "task", "download", "folders", "overlaps")
+UNKNOWN = "unknown"  # in `overlaps`: nobody looked for them
 # One name on a command line and one folder name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _URL = re.compile(r"(https?|s3)://[\w.-]+(/\S*)?")
@@ -27,6 +28,8 @@ _LICENSE = re.compile(
 _DOWNLOAD = re.compile(
     r"tfds:\w+|gdc:[A-Z0-9-]+|idc:\w+|zenodo:\d+|kaggle:[a-z0-9-]+|s3://[\w.-]+(/[\w./-]*)?"
 )
+# A folder and the split that its images belong to.
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*=[a-z]+")
 _MPP = (0.05, 20.0)  # µm/px: an oil-immersion scan; a thumbnail
 _ADDRESS = "give an address that begins with https://, http:// or s3://"
 _PATTERNS = {
@@ -45,6 +48,8 @@ class Cohort:
 
     Attributes:
       name: unique; letters, digits, ".", "_" and "-".
+      aliases: other names that it, or a part of it, goes by: its publisher's, TFDS's, those of the
+        embedded record sets; no name and no alias stands twice, but for case and punctuation.
       list: core57 (our reconstruction of the paper's 57) | more (further public cohorts).
       organ: organs; "multiple" where the source names no list.
       stain: stains.
@@ -61,9 +66,12 @@ class Cohort:
         has to grant it) | unknown.
       download: what a client fetches, as SCHEME:NAME of tfds, gdc (NCI's Genomic Data Commons),
         idc (its Imaging Data Commons), zenodo, kaggle or s3; empty: by hand, from `url`.
+      folders: of the unpacked download those to prepare, as FOLDER=SPLIT, each with a folder a
+        class; empty: all of it, as it is.
       form: where the request is made; empty where none is needed.
       overlaps: cohorts that share slides or pixels with this one, in the order of the file. There,
         one of the two rows names the other, or PREFIX* for all names that begin so; here both do.
+        UNKNOWN alone where nobody looked; empty where none is known.
       license: SPDX identifier, LicenseRef-…, or NOASSERTION when none is stated.
       license_note: the source's own words where they say more than `license`; may be empty.
       commercial_use: yes | no | unknown, of weights trained on it as much as of the images.
@@ -75,6 +83,7 @@ class Cohort:
     """
 
     name: str
+    aliases: tuple[str, ...]
     list: str
     organ: tuple[str, ...]
     stain: tuple[str, ...]
@@ -89,6 +98,7 @@ class Cohort:
     mirror: str
     obtain: str
     download: tuple[str, ...]
+    folders: tuple[str, ...]
     form: str
     overlaps: tuple[str, ...]
     license: str
@@ -119,10 +129,18 @@ def parse(where: str, row: dict[str, str]) -> Cohort:
     for name, parts in lists.items():
         if "" in parts:
             raise refuse(name, f"{row[name]!r}: an empty part", "delete the ';' too many")
+    for each in lists["aliases"]:
+        if not _NAME.fullmatch(each):
+            raise refuse("aliases", f"{each!r}", _PATTERNS["name"][1])
     for each in lists["download"]:
         if not _DOWNLOAD.fullmatch(each):
             raise refuse("download", f"{each!r}", "give tfds:, gdc:, idc:, zenodo:, kaggle:, s3://")
     counts = {name: _count(name, row[name], refuse) for name in ("slides", "patches")}
+    for each in lists["folders"]:
+        if not _FOLDER.fullmatch(each):
+            raise refuse("folders", f"{each!r}", "give FOLDER=SPLIT, parted by ';'")
+    if UNKNOWN in lists["overlaps"] and len(lists["overlaps"]) > 1:
+        raise refuse("overlaps", row["overlaps"], f"give names, or {UNKNOWN} alone")
     return Cohort(**row | lists | counts | _numbers(row, refuse))
 
 

@@ -2,12 +2,12 @@
 
 import difflib
 import logging
-from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import registry
-from histo_simclr.prepare.record_set import folded
+from histo_simclr.prepare.registry import folded
 
 log = logging.getLogger(__name__)
 
@@ -16,12 +16,20 @@ class Known(NamedTuple):
     """What is known of cohorts at large.
 
     Fields:
-      cohorts: rows of the registry by folded name.
+      cohorts: rows of the registry, see `registry.by_spelling`.
       overlaps: pairs of folded names of cohorts that share pixels.
     """
 
     cohorts: dict[str, registry.Cohort]
     overlaps: frozenset[frozenset[str]]
+
+    def identity(self, name: str) -> str:
+        """What all names of one cohort have in common."""
+        return registry.identity(name, self.cohorts)
+
+    def do_overlap(self, one: str, other: str) -> bool:
+        """Whether two cohorts, by any of their names, share pixels."""
+        return frozenset((self.identity(one), self.identity(other))) in self.overlaps
 
 
 def known() -> Known:
@@ -31,7 +39,20 @@ def known() -> Known:
         return Known({}, frozenset())
     cohorts = registry.load()
     pairs = ((each.name, other) for each in cohorts for other in each.overlaps)
-    return Known({folded(each.name): each for each in cohorts}, overlaps(pairs))
+    return Known(registry.by_spelling(cohorts), overlaps(pairs))
+
+
+def spelled_alike(infos: Sequence[Mapping[str, Any]], known: Known) -> list[dict[str, Any]]:
+    """Each info with `cohort` as the first of the same cohort spells it: further on they are one.
+
+    Args:
+      infos: content of record_set.json each.
+      known: which names are of one cohort.
+    """
+    spelling: dict[str, str] = {}
+    for each in infos:
+        spelling.setdefault(known.identity(each["cohort"]), each["cohort"])
+    return [{**each, "cohort": spelling[known.identity(each["cohort"])]} for each in infos]
 
 
 def overlaps(pairs: Iterable[tuple[str, str]]) -> frozenset[frozenset[str]]:
@@ -58,7 +79,7 @@ def conflicts(
     drawn: Sequence[str],
     evaluate_on: Sequence[str],
     with_held_out: Collection[str],
-    overlaps: Collection[frozenset[str]],
+    known: Known,
 ) -> list[str]:
     """Why cohorts must not be drawn from, a sentence each; empty when nothing stands against it.
 
@@ -67,24 +88,21 @@ def conflicts(
       evaluate_on: cohorts to be kept for evaluation.
       with_held_out: those of `drawn` that have a split other than train. Of these themselves
         train may be drawn; of their relatives nothing, as nobody knows which splits they touch.
-      overlaps: pairs of folded names that share pixels.
+      known: which names are of one cohort, and which cohorts share pixels.
     """
     found = []
-    judged = {folded(each): f"{each}, which is for evaluation" for each in evaluate_on}
-    judged |= {
-        folded(each): f"{each}, which has a held-out split"
-        for each in with_held_out
-        if folded(each) not in judged
-    }
-    evaluated = {folded(each) for each in evaluate_on}
+    judged = dict.fromkeys(with_held_out, "has a held-out split")
+    evaluated = {known.identity(each): each for each in evaluate_on}
+    judged = {each: why for each, why in judged.items() if known.identity(each) not in evaluated}
+    judged = dict.fromkeys(evaluated.values(), "is for evaluation") | judged
     for cohort in drawn:
-        name = folded(cohort)
-        if name in evaluated:
-            found.append(f"{cohort} is for evaluation")
+        if name := evaluated.get(known.identity(cohort)):
+            same = folded(name) == folded(cohort)
+            found.append(f"{cohort} is for evaluation" + ("" if same else f", as {name}"))
         found += [
-            f"{cohort} shares pixels with {says}"
-            for other, says in judged.items()
-            if other != name and frozenset((name, other)) in overlaps
+            f"{cohort} shares pixels with {other}, which {why}"
+            for other, why in judged.items()
+            if known.do_overlap(cohort, other)
         ]
     return found
 
@@ -100,11 +118,16 @@ def refuse(found: Sequence[str]) -> None:
         )
 
 
-def related(drawn: Sequence[str], overlaps: Collection[frozenset[str]]) -> list[list[str]]:
+def related(drawn: Sequence[str], known: Known) -> list[list[str]]:
     """Pairs of cohorts of a mix that share pixels, in their order."""
     return [
         [first, second]
         for number, first in enumerate(drawn)
         for second in drawn[number + 1 :]
-        if frozenset((folded(first), folded(second))) in overlaps
+        if known.do_overlap(first, second)
     ]
+
+
+def unregistered(drawn: Sequence[str], known: Known) -> list[str]:
+    """Cohorts of a mix that the registry does not know: what they share with others is unknown."""
+    return [name for name in drawn if folded(name) not in known.cohorts]

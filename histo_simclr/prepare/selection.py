@@ -152,7 +152,7 @@ def _quotas(
             where="--size",
             way_out=f"{fewer}add record sets{', or widen --mpp' if asked else ''}",
         )
-    return draw.quotas(drawable, size, exponent)
+    return draw.quotas(available, size, exponent, caps.cohort)
 
 
 def _count(names: list[str], cohort: np.ndarray, fate: np.ndarray) -> dict[str, dict[str, Any]]:

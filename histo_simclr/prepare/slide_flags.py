@@ -118,12 +118,13 @@ def run(args: argparse.Namespace, cohort: Cohort, cutting: Cutting, defaults: It
     """`histo-simclr prepare --slides` with parsed arguments; prints what was written."""
     where = " ".join(args.source)
     _check(args)
-    items = slide_list.find(
+    items, set_aside = slide_list.find(
         args.source, defaults=defaults, pattern=args.pattern, labels=args.labels
     )
     found = Slides(
         # Absolute: a worker of a cluster may stand in another folder.
         items=[item._replace(data=storage.absolute(item.data)) for item in items],
+        set_aside=set_aside,
         mpp=resolution.read_table(args.mpp_table) if args.mpp_table else {},
         regions=args.regions and args.regions.absolute(),
         skip_no_mpp=args.skip_no_mpp,

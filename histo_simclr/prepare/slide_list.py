@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import sources
+from histo_simclr.prepare import beside, sources
 from histo_simclr.prepare.item import Item
 from histo_simclr.slides.reader import slide_id
 
@@ -21,7 +21,9 @@ _IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 _TCGA = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?=[-.]|$)")
 
 
-def find(source: list[str], *, defaults: Item, pattern: str, labels: str) -> list[Item]:
+def find(
+    source: list[str], *, defaults: Item, pattern: str, labels: str
+) -> tuple[list[Item], list[str]]:
     """Every slide once, in the order of the sources and of the names in each folder.
 
     Args:
@@ -30,7 +32,8 @@ def find(source: list[str], *, defaults: Item, pattern: str, labels: str) -> lis
 
     Returns:
       Items with slide and patient filled in: the slide's id is its file name without extension,
-      the patient TCGA's where the id is a TCGA barcode, unless pattern or CSV say otherwise.
+      the patient TCGA's where the id is a TCGA barcode, unless pattern or CSV say otherwise. And
+      the names of the files that are left out as masks and annotations.
 
     Raises:
       InputError: as `sources.open_sources`; no slide; two slides of one id.
@@ -49,13 +52,15 @@ def find(source: list[str], *, defaults: Item, pattern: str, labels: str) -> lis
             others, defaults=defaults, pattern=pattern, labels=labels, extensions=EXTENSIONS
         )
         items += walk()
+    set_aside = [item.name for item in items if item.reason == beside.REASON]
+    items = [item for item in items if item.reason != beside.REASON]
     items = [_identified(item) for item in _without_parts(items)]
-    where = " ".join(source)
+    where, endings = " ".join(source), " ".join(EXTENSIONS)
     if not items:
         raise InputError(
-            "no slides",
+            f"no slides{f', but {set_aside[0]} …, each {beside.REASON}' if set_aside else ''}",
             where=where,
-            way_out=f"give files that end in {' '.join(EXTENSIONS)}",
+            way_out=beside.WAY_OUT if set_aside else f"give files that end in {endings}",
         )
     counts = Counter(item.slide for item in items)
     twice = [slide for slide, count in counts.items() if count > 1]
@@ -66,7 +71,8 @@ def find(source: list[str], *, defaults: Item, pattern: str, labels: str) -> lis
             where=where,
             way_out="rename one, or give a CSV with the columns `path` and `slide`",
         )
-    return items
+    beside.warn(set_aside[0] if set_aside else "", len(set_aside))
+    return items, set_aside
 
 
 def _without_parts(items: list[Item]) -> list[Item]:

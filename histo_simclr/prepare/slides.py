@@ -90,10 +90,13 @@ def prepare(
             with contextlib.closing(writer):
                 rows = _written(slides, rows, cutting, folder, parts, writer, counts, where)
                 _refuse_nothing(rows, where)
+                for name in slides.set_aside:
+                    writer.set_aside(name)
                 writer.finish(where, settings)
-            datasheet.of_record_set(folder, made_by)
         slide_table.write_csv(folder / "slides.csv", rows.values())
         records.write_json(folder / "summary.json", counts.summary(list(rows.values())))
+        if not plan_only:
+            datasheet.of_record_set(folder, made_by)  # lists the files that are there
         if plan is None:
             _draw_sheets(folder, rows)
     return target

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import listed, storage
+from histo_simclr.prepare import beside, listed, storage
 from histo_simclr.prepare.item import SYNONYMS, TEXT_FIELDS, Item, Walk
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
@@ -161,7 +161,9 @@ def _walk_folder(
     def walk() -> Iterator[Item]:
         for name in names():
             item = defaults._replace(name=name, data=storage.join(root, name))
-            if pattern is not None:
+            if beside.is_beside(name):
+                item = item._replace(reason=beside.REASON)
+            elif pattern is not None:
                 match = pattern.fullmatch(name)
                 if match is None:
                     item = item._replace(reason="path does not match the pattern")

@@ -8,15 +8,16 @@ from histo_simclr.prepare.registry import Cohort
 
 # From the strictest.
 USES = ("no", "unknown", "yes")
-# CC BY-NC 4.0, CC-BY-NC-SA-4.0, …
-_NON_COMMERCIAL = re.compile(r"\bNC\b")
+# CC BY-NC 4.0, cc_by_nc_sa_4.0, Attribution-NonCommercial, non-commercial use …
+_NON_COMMERCIAL = re.compile(r"(?<![a-z])nc(?![a-z])|non.?commercial", re.IGNORECASE)
 
 
 def settle(info: Mapping[str, Any], registered: Cohort | None) -> dict[str, str]:
     """Licence and commercial use of a record set.
 
     What prepare was told stands; the registry fills what it was not told, and where the two
-    disagree the stricter holds. A licence that says NC forbids commercial use by itself.
+    disagree the stricter holds. A licence that says NC or non-commercial forbids commercial use by
+    itself.
 
     Args:
       info: content of record_set.json.

@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from histo_simclr.prepare import near_report
+
+UNREGISTERED = "not in the registry, overlaps unknown"
+
 
 def command(name: str, positional: Sequence[str], flags: Mapping[str, Any]) -> str:
     """A command line of ours, without the flags that are empty, None or False.
@@ -50,7 +54,17 @@ def mix_command(record_sets: Sequence[str], info: Mapping[str, Any], stain_patch
             flags[f"--no-{name.replace('_', '-')}"] = True
         elif value != said:
             flags[f"--{name.replace('_', '-')}"] = value
-    return command("mix", [f"RECORDS/{name}" for name in record_sets], flags)
+    return command("mix", _placed(record_sets), flags)
+
+
+def _placed(names: Sequence[str]) -> list[str]:
+    """Folders in RECORDS; those of one name in RECORDS1, RECORDS2, …, as they cannot lie in one."""
+    seen: collections.Counter[str] = collections.Counter()
+    placed = []
+    for name in names:
+        seen[name] += 1
+        placed.append(f"RECORDS{seen[name] if names.count(name) > 1 else ''}/{name}")
+    return placed
 
 
 def between(bounds: Sequence[float] | None) -> str:
@@ -71,6 +85,17 @@ def drawn(info: Mapping[str, Any]) -> str:
     )
 
 
+def near_duplicates(info: Mapping[str, Any]) -> str:
+    """How many pairs were found and are listed, given mix.json."""
+    pairs = sum(info["near_duplicates"].values())
+    text = f"{pairs:,} pairs of near-duplicates"
+    if not info["near_duplicates_are_all"]:
+        text += ", and more that were not looked for, so many are alike"
+    if pairs > near_report.MOST_LISTED:
+        text += f" (listed: the first {near_report.MOST_LISTED:,})"
+    return text
+
+
 def counted(values: Mapping[str, int]) -> str:
     """Values with their counts; "" and "0.0" mean that nobody said."""
     unknown = ("", "0.0")
@@ -88,6 +113,19 @@ def statistics(statistics: Mapping[str, Sequence[float]]) -> str:
 def terms(each: Mapping[str, str]) -> str:
     """Licence and commercial use of a cohort."""
     return f"{each['license'] or 'not stated'}; commercial use: {each['commercial_use']}"
+
+
+def collection(sets: Sequence[Mapping[str, str]]) -> str:
+    """How the images were collected, as far as anybody said.
+
+    Args:
+      sets: cohort and citation of each record set.
+    """
+    says = "Patches of published images; see citeAs for how these were collected."
+    unsaid = list(dict.fromkeys(each["cohort"] for each in sets if not each["citation"]))
+    if len(unsaid) == len({each["cohort"] for each in sets}):
+        return "Patches of images of which no publication was named."
+    return says + (f" Of {', '.join(unsaid)} no publication was named." if unsaid else "")
 
 
 def table(facts: Mapping[str, str]) -> str:
@@ -137,6 +175,8 @@ def exclusions(info: dict[str, Any]) -> str:
     text = "## Left out\n\n" + ("\n".join(lines) or "Nothing.")
     warned = [f"- {each}" for each in info["evaluation_overlaps"]]
     warned += [f"- {one} and {other} share pixels" for one, other in info["related_cohorts"]]
+    if names := info["unregistered_cohorts"]:
+        warned.append(f"- {UNREGISTERED}: {', '.join(names)}")
     return text + ("\n\n## Overlaps\n\n" + "\n".join(warned) if warned else "")
 
 

@@ -6,6 +6,8 @@ SlideError is raised. `test_parsers.py` and `coverage_guided.py` feed them.
 
 import dataclasses
 import math
+import re
+import urllib.parse
 from pathlib import Path
 
 import numpy as np
@@ -69,11 +71,16 @@ def registry_file(path: Path) -> bool:
     except InputError as error:
         return _refused(error, path)
     by_name = {cohort.name: cohort for cohort in cohorts}
+    spellings = [each for cohort in cohorts for each in (cohort.name, *cohort.aliases)]
+    plain = [re.sub("[^a-z0-9]", "", each.lower()) for each in spellings]
+    assert len(set(plain)) == len(plain)
     for cohort in cohorts:
         _hold(cohort)
         assert registry.find(cohort.name.lower(), cohorts) is cohort
         assert cohort.name not in cohort.overlaps
-        assert all(cohort.name in by_name[other].overlaps for other in cohort.overlaps)
+        named = set(cohort.overlaps) - {registry_row.UNKNOWN}
+        assert all(cohort.name in by_name[other].overlaps for other in named)
+        assert named == set(cohort.overlaps) or not named
     assert sum(cohort.list == "core57" for cohort in cohorts) == 57
     return True
 
@@ -84,10 +91,34 @@ def row_of_the_registry(row: dict[str, str]) -> bool:
         _hold(registry_row.parse("here", row))
     except InputError as error:
         return _refused(error, "here")
+    for name in ("mpp_min", "mpp_max", "magnification", "slides", "patches"):
+        # Digits as in the file's other rows: float() and int() take more.
+        assert set(row[name]) <= set("0123456789.;eE+- \t")
     return True
 
 
+PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+LICENSES = ("CC0-1.0", "CC-BY-", "LicenseRef-", "NOASSERTION")
+SCHEMES = ("tfds", "gdc", "idc", "zenodo", "kaggle", "s3")
+
+
 def _hold(cohort: registry_row.Cohort) -> None:
+    for name in (cohort.name, *cohort.aliases):
+        assert set(name) <= PLAIN
+        assert name[0].isalnum()
+    for address in filter(None, (cohort.url, cohort.mirror, cohort.form)):
+        parts = urllib.parse.urlsplit(address)
+        assert parts.scheme in ("http", "https", "s3")
+        assert parts.netloc
+        assert not set(address) & set(" \t")
+    assert cohort.license.startswith(LICENSES)
+    assert set(cohort.license) <= PLAIN - {"_"}
+    for each in cohort.download:
+        scheme, colon, name = each.partition(":")
+        assert scheme in SCHEMES
+        assert colon
+        assert name
+        assert set(name) <= PLAIN | {"/"}  # nothing that a shell would obey
     for name, choices in registry_row.CHOICES.items():
         assert getattr(cohort, name) in choices
     for field in dataclasses.fields(cohort):

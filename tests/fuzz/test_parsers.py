@@ -257,7 +257,23 @@ def test_mpp_tables(hold, parsers):
 
 
 def test_registries(hold, parsers):
-    hold(parsers.registry_file, "datasets.csv", damaged(registry.REGISTRY.read_bytes()))
+    whole = registry.REGISTRY.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    names = [line.split(b",")[0] for line in lines]
+
+    def renamed(line, name, change) -> bytes:
+        """One cohort under another's name, in another spelling."""
+        rest = lines[line][len(names[line]) :]
+        return b"".join([*lines[:line], change(names[name]) + rest, *lines[line + 1 :]])
+
+    places = st.integers(1, len(lines) - 1)
+    changes = st.sampled_from([bytes.lower, lambda name: name.replace(b"-", b"_"), bytes])
+    contents = damaged(whole) | st.builds(renamed, places, places, changes)
+    hold(parsers.registry_file, "datasets.csv", contents)
+
+
+WRONG_CELLS = ["0_5", "٢٠", "two words", "ftp://host/a", "https://", "free", "CC-BY-4.0 or so"]
+WRONG_CELLS += ["http://host/file", "s3://bucket; rm -rf /", "zenodo:$(reboot)", "git:a"]
 
 
 def test_rows_of_the_registry(parsers):
@@ -265,8 +281,9 @@ def test_rows_of_the_registry(parsers):
         rows = list(csv.DictReader(file))
     seen = {name: sorted({row[name] for row in rows}) for name in rows[0]}
     columns = st.sampled_from(list(seen))
+    wrong = st.sampled_from(WRONG_CELLS)
     values = columns.flatmap(
-        lambda name: st.tuples(st.just(name), mostly(*seen[name]) | st.text(max_size=6))
+        lambda name: st.tuples(st.just(name), mostly(*seen[name]) | st.text(max_size=6) | wrong)
     )
     outcomes = Counter()
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from histo_simclr import cli
-from histo_simclr.prepare import acquire, registry
+from histo_simclr.prepare import acquire, holdings, record_set, registry
 
 COHORTS = registry.load()
 DATA, RECORDS = PurePosixPath("my data"), PurePosixPath("rec")
@@ -28,21 +28,51 @@ def parser() -> argparse.ArgumentParser:
     return cli.parser("prepare")
 
 
-@pytest.mark.parametrize("cohort", COHORTS, ids=lambda cohort: cohort.name)
-def test_the_prepare_line_means_what_the_registry_says(cohort, parser):
-    program, *arguments = shlex.split(acquire.prepare(cohort, DATA, RECORDS))
+PREPARED = [
+    (cohort, line)
+    for cohort in COHORTS
+    for line in acquire.commands(cohort, DATA, RECORDS)
+    if line.startswith("histo-simclr")
+]
+
+
+def test_a_cohort_of_slides_and_patches_has_a_line_for_each(parser):
+    lines = [(cohort, parser.parse_args(shlex.split(line)[1:])) for cohort, line in PREPARED]
+    for cohort in COHORTS:
+        found = [args.slides for each, args in lines if each is cohort]
+        assert found == {"wsi": [True], "patch": [False], "both": [False, True]}[cohort.kind]
+    known = registry.by_spelling(COHORTS)
+    for cohort, args in lines:
+        assert registry.identity(args.name, known) == registry.folded(cohort.name)
+    assert len({record_set.slug(args.name) for _, args in lines}) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("cohort", "line"), PREPARED, ids=[f"{each.name}-{i}" for i, (each, _) in enumerate(PREPARED)]
+)
+def test_the_prepare_line_means_what_the_registry_says(cohort, line, parser):
+    program, *arguments = shlex.split(line)
     assert program == "histo-simclr"
     args = parser.parse_args(arguments)
-    assert (args.name, args.out) == (cohort.name, Path("rec"))
+    assert args.out == Path("rec")
+    assert args.name == cohort.name + "-slides" * (cohort.kind == "both" and args.slides)
     tfds = {"PCam": "patch_camelyon", "Kather-texture-2016": "colorectal_histology"}
     folder = f"my data/{cohort.name}"
+    if cohort.kind == "both":
+        folder += "/slides" if args.slides else "/patches"
+    folder += "/chosen" * bool(cohort.folders)
+    if args.slides:
+        assert args.mpp == "0.5"
+    powers = cohort.magnification
+    is_told = cohort.kind == "patch" and len(powers) == 1
+    assert args.magnification == (powers[0] if is_told else 0)
     assert args.source == [f"tfds:{tfds[cohort.name]}" if cohort.name in tfds else folder]
     assert args.stain.split(";") == list(cohort.stain)
     assert args.organ.split(";") == list(cohort.organ)
     assert (args.license, args.commercial_use) == (cohort.license, cohort.commercial_use)
     assert args.url == cohort.url
     assert args.citation == ("" if cohort.citation == "unknown" else cohort.citation)
-    if cohort.kind != "wsi" and cohort.mpp_min == cohort.mpp_max and cohort.mpp_min:
+    if not args.slides and cohort.mpp_min == cohort.mpp_max and cohort.mpp_min:
         assert float(arguments[arguments.index("--mpp") + 1]) == cohort.mpp_min
 
 
@@ -133,5 +163,26 @@ def test_what_no_command_can_do_is_said_first(name, words):
 def test_a_resolution_that_is_no_single_number_is_left_to_the_user(parser):
     lines = _commands("BACH")
     assert any("add --mpp" in line for line in lines)
-    assert "--mpp" not in shlex.split(lines[-1])
+    assert "--mpp" not in shlex.split(lines[-2])
     assert not any("add --mpp" in line for line in _commands("NCT-CRC-HE-100K"))
+
+
+def test_folders_of_the_registry_are_prepared_and_no_others(tmp_path, images, monkeypatch, capsys):
+    """The download of NCT-CRC-HE-100K holds the same tissue once more, not normalized."""
+    folders = ("NCT-CRC-HE-100K", "NCT-CRC-HE-100K-NONORM", "CRC-VAL-HE-7K")
+    names = [
+        f"raw/NCT-CRC-HE-100K/{each}/{c}/{c}-1.tif" for each in folders for c in ("ADI", "TUM")
+    ]
+    tiff = {name: images.encode(images.pixels(32, 32, i), "TIFF") for i, name in enumerate(names)}
+    monkeypatch.chdir(images.tree(tmp_path, tiff))
+    cohort = _named("NCT-CRC-HE-100K")
+    *lines, prepare = acquire.commands(cohort, PurePosixPath("raw"), PurePosixPath("records"))
+    links = "\n".join(line for line in lines if not line.startswith("zenodo_get"))
+    subprocess.run(["bash", "-e"], input=links, text=True, check=True)
+    assert cli.main([*shlex.split(prepare)[1:], "--px", "32", "--workers", "1"]) == 0
+    path = Path("records/nct_crc_he_100k/1.0.0")
+    info = json.loads((path / "record_set.json").read_text())
+    assert (info["counts"], info["rejected"]) == ({"test": 2, "train": 2}, 0)
+    assert info["class_names"] == ["ADI", "TUM"]
+    (held,), _ = holdings.check(Path("raw"), COHORTS)
+    assert held.patches == 4

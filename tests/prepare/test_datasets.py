@@ -91,6 +91,11 @@ def test_one_cohort_is_shown_with_terms_overlaps_citation_and_commands(run):
         assert re.search(words, text), words
 
 
+def test_overlaps_that_nobody_looked_for_are_not_called_none(run):
+    assert re.search(r"overlaps +unknown\n", run("Kather-tumor-detection"))
+    assert re.search(r"overlaps +none known\n", run("CPTAC-LUAD"))
+
+
 def test_json_holds_every_field_and_the_commands(run):
     content = json.loads(run("--json", "--core"))
     assert len(content) == 57

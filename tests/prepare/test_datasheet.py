@@ -73,6 +73,18 @@ def test_croissant_names_every_data_file_with_its_checksum(kind, request):
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
+def collected(folder):
+    return json.loads((folder / "croissant.json").read_text())["rai:dataCollection"]
+
+
+def test_croissant_refers_to_a_citation_only_where_there_is_one(record_set, mixed, tmp_path):
+    said = "Patches of published images; see citeAs for how these were collected."
+    assert collected(record_set) == collected(mixed) == said
+    sets = [{"cohort": "a", "citation": "Doe"}, {"cohort": "b", "citation": ""}]
+    assert wording.collection(sets) == f"{said} Of b no publication was named."
+    assert wording.collection(sets[1:]) == "Patches of images of which no publication was named."
+
+
 def test_record_set_says_what_it_holds(record_set):
     text = (record_set / "README.md").read_text()
     columns = records.read_parquet(record_set / "manifest.parquet")
@@ -161,6 +173,7 @@ def test_mix_names_each_reason_for_leaving_out():
         "unmatched_exclusions": ["slide S9"],
         "evaluation_overlaps": ["d shares pixels with e, which is for evaluation"],
         "related_cohorts": [["a", "b"]],
+        "unregistered_cohorts": ["h", "i"],
     }
     text = wording.exclusions(info)
     for line in (
@@ -173,8 +186,16 @@ def test_mix_names_each_reason_for_leaving_out():
         "- not found, so not left out: slide S9",
         "- d shares pixels with e, which is for evaluation",
         "- a and b share pixels",
+        "- not in the registry, overlaps unknown: h, i",
     ):
         assert line in text.splitlines()
+
+
+def test_record_sets_of_one_name_are_told_apart_in_the_command():
+    info = {"recipe": None, "choice": None, "size": 1, "draw": "even", "px": 32, "seed": 0}
+    info |= {"rules": {"near": "off"}, "name": "m"}
+    line = wording.mix_command(["zz", "a", "zz"], info, 0)
+    assert line.startswith("histo-simclr mix RECORDS1/zz RECORDS/a RECORDS2/zz --out m ")
 
 
 def test_command_quotes_and_leaves_out_what_is_not_set():

@@ -23,6 +23,21 @@ def test_quotas_are_those_worked_out_by_hand(available, size, exponent, expected
     assert draw.quotas(np.array(available), size, exponent).tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("available", "size", "exponent", "cap", "expected"),
+    [
+        ([10_000, 100, 50], 200, 1.0, 200, [197, 2, 1]),  # binds no share: as without it
+        ([10_000, 100, 50], 200, 1.0, 197, [197, 2, 1]),
+        ([10_000, 100, 50], 90, 1.0, 60, [60, 20, 10]),  # the rest goes 100 : 50
+        ([10_000, 2_000, 50], 120, 0.0, 60, [40, 40, 40]),
+        ([100, 400, 900], 60, 0.5, 25, [12, 23, 25]),  # 35 shared as 10 : 20: 11.67, 23.33
+        ([100, 50], 80, 1.0, 40, [40, 40]),
+    ],
+)
+def test_cap_bounds_shares_worked_out_by_hand(available, size, exponent, cap, expected):
+    assert draw.quotas(np.array(available), size, exponent, cap).tolist() == expected
+
+
 @pytest.mark.parametrize("exponent", [0.0, 0.3, 1.0])
 def test_quotas_sum_to_the_size_and_never_exceed_what_there_is(exponent):
     generator = np.random.default_rng(1)
@@ -30,6 +45,7 @@ def test_quotas_sum_to_the_size_and_never_exceed_what_there_is(exponent):
         available = generator.integers(0, 50, generator.integers(1, 20))
         size = int(generator.integers(0, available.sum() + 1))
         quota = draw.quotas(available, size, exponent)
+        assert quota.tolist() == draw.quotas(available, size, exponent, 50).tolist()
         assert quota.sum() == size
         assert (quota <= available).all()
         assert (quota >= 0).all()
@@ -38,6 +54,8 @@ def test_quotas_sum_to_the_size_and_never_exceed_what_there_is(exponent):
 def test_more_than_there_is_is_refused():
     with pytest.raises(ValueError, match="11 rows wanted of 10"):
         draw.quotas(np.array([4, 6]), 11, 0.0)
+    with pytest.raises(ValueError, match="8 rows wanted of 7"):
+        draw.quotas(np.array([3, 6]), 8, 0.0, 4)
 
 
 def test_choice_is_ascending_without_repeats_and_named_by_cohort():

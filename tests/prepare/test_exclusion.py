@@ -4,7 +4,7 @@ import pyarrow
 import pytest
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import exclusion
+from histo_simclr.prepare import exclusion, relatives
 
 ROWS = pyarrow.table({"slide": ["S1", "S1", "S2", ""], "patient": ["P1", "P1", "P2", "P2"]})
 
@@ -35,6 +35,13 @@ def listed(tmp_path):
 def test_rows_named_by_a_line_are_marked(listed, line, expected):
     marked = listed(f"kind,name,cohort\n{line}\n").mark(ROWS, "TCGA-BRCA")
     assert marked.astype(int).tolist() == expected
+
+
+def test_a_cohort_is_excluded_by_its_registered_name_too(listed, tmp_path):
+    listed("kind,name\ncohort,Kather-texture-2016\n")
+    read = exclusion.read(tmp_path / "list.csv", relatives.known().identity)
+    assert read.mark(ROWS, "kather2016").all()
+    assert not read.unmet()
 
 
 def test_other_columns_are_passed_over_and_a_byte_order_mark_too(listed):

@@ -60,6 +60,26 @@ def test_masks_and_annotations_beside_images_are_not_counted(data):
     assert _only(folder).patches == 3
 
 
+def test_more_than_the_registry_counts_is_not_complete(data):
+    folder = data(*(f"PAIP2019/{i}.svs" for i in range(101)))
+    assert _only(folder).state == "more than expected"
+    data("BACH/1.svs", *(f"BACH/{i}.tif" for i in range(401)))
+    held, _ = holdings.check(folder, COHORTS)
+    assert [each.state for each in held] == ["incomplete", "more than expected"]
+
+
+def test_slides_and_patches_of_one_cohort_are_record_sets_of_their_own(prepare, tmp_path, images):
+    source = images.tree(tmp_path / "s", {"1.jpg": images.encode(images.pixels(32, 32))})
+    prepare(source, name="BACH", out=tmp_path / "all")
+    path = prepare(source, name="BACH-slides", out=tmp_path / "all")
+    (path / "slides.csv").touch()  # what a record set of slides has
+    held, _ = holdings.check(tmp_path / "all", COHORTS)
+    assert [(each.cohort, each.slides, each.patches) for each in held] == [
+        ("BACH", None, 1),
+        ("BACH", 1, None),
+    ]
+
+
 def test_a_dicom_slide_is_a_folder(data):
     levels = [
         f"CPTAC-SAR/P{p}/SM_{s}/{i}.dcm" for p in range(3) for s in range(2) for i in range(5)

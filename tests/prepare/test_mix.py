@@ -65,10 +65,11 @@ def pixels_of(path, images):
     return np.stack(found)
 
 
-def test_index_points_at_the_patches_that_it_names(made, tmp_path):
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_index_points_at_the_patches_that_it_names(made, tmp_path, names):
     import tensorflow as tf
 
-    path = draw(made, tmp_path / "m", size=15)
+    path = draw(made, tmp_path / "m", names=names, size=15)
     rows, info = records.load_mix(path)
     index = records.read_parquet(path / "index.parquet")
     assert (len(rows), rows.px, info["size"]) == (15, 32, 15)

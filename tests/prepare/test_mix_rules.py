@@ -10,8 +10,9 @@ from skimage import color
 
 from histo_simclr import image_hash, records
 from histo_simclr.errors import InputError
+from histo_simclr.prepare import draw as drawing
 from histo_simclr.prepare import mix as mixing
-from histo_simclr.prepare import relatives, selection
+from histo_simclr.prepare import near_report, relatives, selection, wording
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +269,20 @@ def test_report_is_that_of_comparing_all_with_all(draw, made, tmp_path):
     assert info["near_duplicates"] == {"a, b": 2, "b, b (held out)": 1}
 
 
+def test_pairs_that_are_not_listed_are_counted(draw, tmp_path, monkeypatch):
+    whole, _ = draw(near="report")
+    assert whole["near_duplicates_are_all"]
+    first = pairs(tmp_path)[:1]
+    assert wording.near_duplicates(whole) == "3 pairs of near-duplicates"
+    monkeypatch.setattr(near_report, "MOST_LISTED", 1)
+    info, _ = draw(near="report", out="n")
+    assert pairs(tmp_path, "n") == first
+    assert info["near_duplicates"] == whole["near_duplicates"]
+    assert wording.near_duplicates(info) == "3 pairs of near-duplicates (listed: the first 1)"
+    some = info | {"near_duplicates_are_all": False}
+    assert "and more that were not looked for" in wording.near_duplicates(some)
+
+
 def test_dropping_keeps_the_first_of_each_and_nothing_like_the_held_out(draw, tmp_path):
     info, rows = draw(near="drop", size=17)
     assert [each["near_duplicates"] for each in info["cohorts"].values()] == [0, 3]
@@ -317,6 +332,23 @@ def test_stain_statistics_are_those_of_the_drawn_patches(draw, tmp_path, made, i
         given = found["b"][space]
         np.testing.assert_allclose(given["mean_of_means"], values.mean((0, 1)), atol=1e-3)
         np.testing.assert_allclose(given["mean_of_stds"], values.std(1).mean(0), atol=1e-3)
+
+
+def test_stain_statistics_of_a_sample_are_those_of_the_rows_picked(draw, made, tmp_path, images):
+    draw("a", size=12, stain_patches=3)
+    found = json.loads((tmp_path / "m/stain_statistics.json").read_text())["cohorts"]["a"]
+    picked = drawing.choose(12, 3, seed=0, cohort="a")
+    assert picked.tolist() != [0, 1, 2]
+    files = sorted((made.parent / "source_a/train").rglob("*.jpg"))
+    values = [color.rgb2lab(images.decoded(files[i].read_bytes())) for i in picked]
+    expected = np.mean(values, axis=(0, 1, 2))
+    np.testing.assert_allclose(found["lab"]["mean_of_means"], expected, atol=1e-3)
+
+
+def test_croissant_names_every_licence(draw, tmp_path):
+    draw()
+    croissant = json.loads((tmp_path / "m/croissant.json").read_text())
+    assert croissant["license"] == "CC0-1.0; CC-BY-NC-4.0"
 
 
 def test_stain_statistics_of_a_sample_depend_on_the_seed_alone(draw, tmp_path):

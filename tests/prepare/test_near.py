@@ -34,9 +34,10 @@ def all_pairs(hashes, distance):
 @pytest.mark.parametrize("distance", range(1, near.MAX_DISTANCE + 1))
 def test_pairs_are_those_of_comparing_all_with_all(distance):
     hashes = hashes_with_copies(800, distance)
-    found, apart = near.pairs(hashes, distance)
+    found, apart, is_whole = near.pairs(hashes, distance)
     expected = all_pairs(hashes, distance)
     assert len(expected) > 50
+    assert is_whole
     assert dict(zip(map(tuple, found.tolist()), apart.tolist(), strict=True)) == expected
 
 
@@ -44,21 +45,21 @@ def test_pairs_are_those_of_comparing_all_with_all(distance):
 def test_pairs_do_not_depend_on_how_the_bits_are_blocked(monkeypatch, agreeing):
     hashes = hashes_with_copies(400, 7)
     monkeypatch.setattr(near.math, "comb", lambda blocks, k: 1.0 if k == agreeing else 1e30)
-    found, _ = near.pairs(hashes, 3)
+    found, _, _ = near.pairs(hashes, 3)
     assert set(map(tuple, found.tolist())) == set(all_pairs(hashes, 3))
 
 
 def test_hashes_that_agree_in_most_bits_are_all_compared():
     """As of blank patches: long runs of equal blocks."""
     hashes = np.unique(np.random.default_rng(0).integers(0, 2**12, 600).astype(np.uint64))
-    found, _ = near.pairs(hashes, 4)
+    found, _, _ = near.pairs(hashes, 4)
     assert set(map(tuple, found.tolist())) == set(all_pairs(hashes, 4))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_hashes(count):
     hashes = np.array([5, 4], np.uint64)[:count]
-    found, apart = near.pairs(hashes, 1)
+    found, apart, _ = near.pairs(hashes, 1)
     assert found.tolist() == [[0, 1]][: max(count - 1, 0)]
     assert apart.tolist() == [1][: max(count - 1, 0)]
 
@@ -86,7 +87,31 @@ def test_a_chain_keeps_every_second_row():
 def test_many_hashes_are_not_compared_all_with_all():
     hashes = hashes_with_copies(200_000, 0)
     start = time.process_time()
-    found, _ = near.pairs(hashes, 4)
+    found, _, is_whole = near.pairs(hashes, 4)
+    assert is_whole
     # 0.5 CPU seconds when written; all pairs would take minutes.
     assert time.process_time() - start < 10
     assert len(found) > 50_000
+
+
+@pytest.mark.parametrize(
+    "bound", [{"MOST_PAIRS": 5_000}, {"MOST_COMPARED": 20_000}], ids=["pairs", "comparisons"]
+)
+def test_hashes_in_a_cluster_are_compared_up_to_a_bound_and_so_said(monkeypatch, bound):
+    """As of blank patches: 2,000 that vary in 12 bits have 330,000 pairs."""
+    rng = np.random.default_rng(0)
+    hashes = rng.permutation(2**12)[:2000].astype(np.uint64)
+    whole, _, is_whole = near.pairs(hashes, 4)
+    assert is_whole
+    for name, value in bound.items():
+        monkeypatch.setattr(near, name, value)
+    found, apart, is_whole = near.pairs(hashes, 4)
+    assert not is_whole
+    assert len(found) < len(whole) / 4
+    assert set(map(tuple, found.tolist())) < set(map(tuple, whole.tolist()))
+    assert (apart == np.bitwise_count(hashes[found[:, 0]] ^ hashes[found[:, 1]])).all()
+    # What stays is less than all, and whatever is dropped has a near one that stays.
+    stays = near.kept(found, np.zeros(len(hashes), bool))
+    assert stays.sum() < 1500
+    for row in np.flatnonzero(~stays):
+        assert (np.bitwise_count(hashes[stays] ^ hashes[row]) <= 4).any()

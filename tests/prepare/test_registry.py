@@ -79,6 +79,7 @@ def test_one_row_field_by_field(cohorts):
     assert cohort.pop("citation").endswith("JAMA 318 (2017) 2199-2210, doi:10.1001/jama.2017.14585")
     assert cohort == {
         "name": "CAMELYON16",
+        "aliases": (),
         "list": "core57",
         "organ": ("lymph node",),
         "stain": ("H&E",),
@@ -93,13 +94,15 @@ def test_one_row_field_by_field(cohorts):
         "mirror": "s3://camelyon-dataset",
         "obtain": "open",
         "download": ("s3://camelyon-dataset/CAMELYON16",),
+        "folders": (),
         "form": "",
         "overlaps": ("PCam",),
         "license": "CC0-1.0",
         "license_note": "",
         "commercial_use": "yes",
         "in_paper": "reconstructed",
-        "note": "breast cancer metastases; 270 + 130 slides",
+        "note": "breast cancer metastases; 270 + 130 slides; 399 by Litjens et al. (2018), from "
+        "memory: a full copy may count as incomplete",
     }
 
 
@@ -114,7 +117,7 @@ def test_overlaps_are_symmetric_and_name_other_cohorts(cohorts):
         assert name not in cohort.overlaps
         assert len(set(cohort.overlaps)) == len(cohort.overlaps)
         for other in cohort.overlaps:
-            assert name in cohorts[other].overlaps
+            assert other == "unknown" or name in cohorts[other].overlaps
 
 
 @pytest.mark.parametrize(
@@ -125,6 +128,7 @@ def test_overlaps_are_symmetric_and_name_other_cohorts(cohorts):
         ("TUPAC16", {"TCGA-BRCA", "AMIDA13"}),
         ("Kather-MSI", {"TCGA-COAD", "TCGA-READ", "TCGA-STAD"}),
         ("CPTAC-LUAD", set()),
+        ("Kather-tumor-detection", {"unknown"}),
     ],
 )
 def test_well_known_overlaps(cohorts, name, others):
@@ -193,9 +197,15 @@ def test_only_licenses_that_allow_it_are_marked_for_commercial_use():
     ("column", "value"),
     [
         ("name", "two words"),
+        ("aliases", "two words"),
+        ("aliases", "a;"),
         ("organ", ""),
         ("organ", ";"),
         ("overlaps", "BACH;"),
+        ("overlaps", "unknown;BACH"),
+        ("folders", "train"),
+        ("folders", "../a=train"),
+        ("folders", "a=train;"),
         ("mpp_min", "quarter"),
         ("mpp_min", "0_5"),
         ("magnification", "٢٠"),
@@ -277,6 +287,18 @@ def test_names_that_users_could_not_tell_apart_are_refused(altered):
         registry.load(altered(9, "name", "tcga_acc"))
 
 
+@pytest.mark.parametrize("alias", ["tcga_acc", "x;X", "PATCHCAMELYON", "TCGA-LGG"])
+def test_an_alias_is_of_one_cohort_alone(altered, alias):
+    with pytest.raises(InputError, match="column (name|aliases): .* stands in line"):
+        registry.load(altered(_line("TCGA-LGG"), "aliases", alias))
+
+
+def test_a_cohort_is_found_by_its_alias(cohorts):
+    assert registry.find("crc_val_he_7k", cohorts.values()).name == "NCT-CRC-HE-100K"
+    assert registry.resembling("patch-camelyon", cohorts.values()) == ""
+    assert registry.resembling("patchcamelyn", cohorts.values()) == "PCam"
+
+
 def test_a_missing_row_is_noticed(tmp_path):
     rows = _rows()
     with pytest.raises(InputError, match="56 cohorts in list core57, the paper has 57"):
@@ -299,7 +321,7 @@ def test_a_missing_and_an_unknown_column_are_named(altered):
 def test_a_field_too_many_is_refused(tmp_path):
     rows = _rows()
     rows[4].append("unquoted comma")
-    with pytest.raises(InputError, match="line 5: column note: 24 fields, the header has 23"):
+    with pytest.raises(InputError, match="line 5: column note: 26 fields, the header has 25"):
         registry.load(_write(tmp_path, rows))
 
 

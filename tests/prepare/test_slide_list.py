@@ -7,9 +7,10 @@ from histo_simclr.prepare.item import Item
 
 def find(*source, pattern="", labels=""):
     defaults = Item("", "", split="train", stain="H&E")
-    return slide_list.find(
+    items, _ = slide_list.find(
         [str(each) for each in source], defaults=defaults, pattern=pattern, labels=str(labels)
     )
+    return items
 
 
 def tree(root, *names):
@@ -67,6 +68,18 @@ def test_two_slides_of_one_name_are_refused(tmp_path):
 def test_images_beside_a_vms_file_are_its_parts(tmp_path):
     found = find(tree(tmp_path, "h/s.vms", "h/s_0.jpg", "h/s_1.jpg", "other.jpg"))
     assert [item.name for item in found] == ["h/s.vms", "other.jpg"]
+
+
+def test_masks_are_set_aside_and_no_slides_of_the_same_name(tmp_path):
+    tree(tmp_path, "tumor_1.tif", "masks/tumor_1.tif", "tumor_2_mask.tif")
+    items, set_aside = slide_list.find(
+        [str(tmp_path)], defaults=Item("", ""), pattern="", labels=""
+    )
+    assert [item.name for item in items] == ["tumor_1.tif"]
+    assert set_aside == ["masks/tumor_1.tif", "tumor_2_mask.tif"]
+    assert [item.name for item in find(tmp_path / "tumor_2_mask.tif")] == ["tumor_2_mask.tif"]
+    with pytest.raises(InputError, match=r"no slides, but gt/tumor_1.tif …, .* list the files in"):
+        find(tree(tmp_path / "m", "gt/tumor_1.tif"))
 
 
 def test_no_slide_is_an_error(tmp_path):

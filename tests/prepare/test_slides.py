@@ -164,6 +164,20 @@ def test_every_slide_ends_in_one_row_with_its_reason(prepare, slides, tmp_path, 
     assert json.loads((folder / "record_set.json").read_text())["rejected"] == 6
 
 
+def test_masks_beside_slides_are_no_slides(prepare, tmp_path, cmu):
+    (tmp_path / "in/masks").mkdir(parents=True)
+    for name in ("tumor_1.svs", "masks/tumor_1.svs"):
+        shutil.copy(cmu, tmp_path / "in" / name)
+    assert prepare("--patches", 3)[0] == 0
+    folder = tmp_path / "out/c/1.0.0"
+    assert list(table(folder)) == ["tumor_1.svs"]
+    lines = (folder / "rejected.csv").read_text().splitlines()
+    croissant = json.loads((folder / "croissant.json").read_text())
+    listed = {each["name"] for each in croissant["distribution"]}
+    assert {"slides.csv", "summary.json", "plan.parquet", "rejected.csv"} <= listed
+    assert lines[1:] == ['masks/tumor_1.svs,"a mask or annotation, by its name"']
+
+
 def test_slides_without_mpp_are_listed_at_once_before_any_work(
     prepare, slides, tmp_path, write_tiff
 ):

@@ -33,11 +33,22 @@ def test_licence_that_was_not_given_is_the_registrys():
     assert terms.settle(a_set("BACH", "own", "unknown"), BACH)["license"] == "own"
 
 
-@pytest.mark.parametrize("license", ["CC BY-NC 4.0", "CC-BY-NC-SA-4.0"])
+@pytest.mark.parametrize(
+    "license",
+    [
+        *("CC BY-NC 4.0", "CC-BY-NC-SA-4.0", "cc-by-nc-4.0", "cc_by_nc_4.0", "BY-NC"),
+        "Creative Commons Attribution-NonCommercial 4.0 International",
+        *("non-commercial use only", "Non commercial", "free for noncommercial research"),
+    ],
+)
 def test_licence_that_says_non_commercial_forbids_it_whatever_was_told(license):
     for told in ("yes", "unknown", "no"):
         assert terms.settle(a_set("own", license, told), None)["commercial_use"] == "no"
-    assert terms.settle(a_set("own", "NCSA", "yes"), None)["commercial_use"] == "yes"
+
+
+@pytest.mark.parametrize("license", ["NCSA", "UNC", "commercial", "CC BY 4.0", "licence"])
+def test_letters_within_a_word_forbid_nothing(license):
+    assert terms.settle(a_set("own", license, "yes"), None)["commercial_use"] == "yes"
 
 
 def test_roll_up_names_those_who_forbid():
