@@ -46,6 +46,16 @@ def test_equal_targets_have_no_r2_and_no_ranks():
     assert np.isnan(found["spearman"])
 
 
+def test_a_resample_of_equal_targets_has_no_r2():
+    """Rounding must not make it a ratio to nearly nothing."""
+    rng = np.random.default_rng(7)
+    targets = np.append(np.full(5, round(rng.random(), 2)), rng.random(5))
+    weights = np.zeros((21, 10))
+    weights[:, :5], weights[20] = rng.integers(1, 6, (21, 5)), 1
+    found = regression_metrics.values(targets, targets + 0.1, weights=weights)
+    assert np.isnan(found["r2"]).tolist() == [True] * 20 + [False]
+
+
 def test_equal_predictions_have_no_ranks():
     found = regression_metrics.values(np.array([0.0, 1.0]), np.full(2, 0.5))
     assert found["r2"] == 0
