@@ -7,6 +7,15 @@ bootstrap and the same permutations serve them.
 import numpy as np
 
 
+def counts_of(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(truth, predictions) as `values` takes them, of (n, K, K) pixels: rows truth, columns found.
+
+    The truth of two encoders on the same images is the same, so that they can be swapped.
+    """
+    right = np.diagonal(confusions, axis1=1, axis2=2)
+    return confusions.sum(2), np.stack([confusions.sum(1), right], axis=-1)
+
+
 def values(
     truth: np.ndarray, predictions: np.ndarray, *, weights: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, jaccard_score
+from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
 from histo_simclr.evaluate import overlap_metrics
 
@@ -44,3 +44,12 @@ def test_a_class_that_is_nowhere_does_not_count():
     found = overlap_metrics.values(truth, predictions)
     assert np.isnan(found["dice_2"])
     assert found["dice"] == pytest.approx((found["dice_0"] + found["dice_1"]) / 2)
+
+
+def test_counts_are_those_of_scikit_learns_confusion_matrices():
+    pairs = zip(*_masks(), strict=True)
+    confusions = np.stack([confusion_matrix(*pair, labels=range(CLASSES)) for pair in pairs])
+    for found, expected in zip(
+        overlap_metrics.counts_of(confusions), _counts(*_masks()), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
