@@ -45,6 +45,18 @@ RULES = {
     "evaluate.labelled": f"{SERVICES} evaluate.metrics evaluate.splits prepare.write jax",
     "evaluate.splits": "",
     "evaluate.metrics": "",
+    "evaluate.regression_metrics": "",
+    "evaluate.overlap_metrics": "",
+    "evaluate.statistics": "evaluate.metrics",
+    "evaluate.ranking": "scipy",
+    "evaluate.calibration": "",
+    "evaluate.neighbors": "",
+    "evaluate.clusters": "jax",
+    "evaluate.drift": "evaluate.neighbors",
+    "evaluate.batch_effect": "evaluate scipy",
+    # What leaks is known from the files that prepare wrote, and compared as mix does.
+    "evaluate.leaks": "records prepare.near prepare.candidates prepare.record_set pyarrow",
+    "evaluate.seen": "records provenance evaluate.leaks prepare.candidates pyarrow",
     "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
     "prepare": "prepare slides records tables image_hash provenance PIL pyarrow"
     " yaml tensorflow_datasets tensorflow",

@@ -5,8 +5,9 @@ because a bootstrap resample is a weighting by whole numbers: one formula serves
 interval.
 """
 
+import collections
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,6 +16,15 @@ METRICS = ("macro_f1", "accuracy", "balanced_accuracy", "auroc")
 MIN_GROUPS = 5
 # Weights of resamples held at once: 64 MB of float64.
 _CHUNK = 8_000_000
+
+
+class Metric(Protocol):
+    """What can be measured of predictions, under many weightings of the same n examples at once."""
+
+    def __call__(
+        self, truth: np.ndarray, predictions: np.ndarray, /, *, weights: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Name → scalar, or (R,) with weights (R, n)."""
 
 
 def confusion(
@@ -146,29 +156,35 @@ def resamples_of(
 
 
 def bootstrap(
-    labels: np.ndarray,
-    probabilities: dict[str, np.ndarray],
+    truth: np.ndarray,
+    predictions: dict[str, np.ndarray],
     groups: np.ndarray | None,
     *,
     resamples: int,
     seed: int,
+    metric: Metric = values,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """METRICS of several classifiers on the same resamples, so that differences are paired.
+    """A metric of several encoders on the same resamples, so that differences are paired.
 
     Args:
-      labels, groups, resamples, seed: see `resamples_of`.
-      probabilities: classifier → (n, K).
+      truth: (n, …) as `metric` takes it. Integers (n,) are classes: without groups, examples are
+        drawn within each.
+      predictions: encoder → (n, …), as `metric` takes them.
+      groups, resamples, seed: see `resamples_of`.
+      metric: `values`, or another of its form.
 
     Returns:
-      classifier → metric → (resamples,).
+      encoder → name of a metric → (resamples,).
     """
-    found: dict[str, Any] = {name: {metric: [] for metric in METRICS} for name in probabilities}
-    for weights in resamples_of(labels, groups, resamples=resamples, seed=seed):
-        for name, table in probabilities.items():
-            for metric, value in values(labels, table, weights=weights).items():
-                found[name][metric].append(value)
+    is_class = truth.ndim == 1 and np.issubdtype(truth.dtype, np.integer)
+    strata = truth if is_class else np.zeros(len(truth), np.int64)
+    found: dict[str, Any] = {name: collections.defaultdict(list) for name in predictions}
+    for weights in resamples_of(strata, groups, resamples=resamples, seed=seed):
+        for name, table in predictions.items():
+            for key, value in metric(truth, table, weights=weights).items():
+                found[name][key].append(value)
     return {
-        name: {metric: np.concatenate(parts) for metric, parts in table.items()}
+        name: {key: np.concatenate(parts) for key, parts in table.items()}
         for name, table in found.items()
     }
 

@@ -99,7 +99,7 @@ def _columns(
 ) -> tuple[np.ndarray, ...]:
     """(is drawn, hashes, perceptual, slide, is excluded, is of another mpp) of a table's rows."""
     is_drawn = pyarrow.compute.equal(table["split"], SPLIT).to_numpy()
-    hashes = _hash64(table["pixels_sha256"])
+    hashes = hash64(table["pixels_sha256"])
     perceptual = np.zeros(len(table), np.uint64)
     if PERCEPTUAL_FIELD in table.column_names:
         perceptual = table[PERCEPTUAL_FIELD].to_numpy()
@@ -212,7 +212,7 @@ def _group(
         ) from error
 
 
-def _hash64(column: pyarrow.ChunkedArray) -> np.ndarray:
+def hash64(column: pyarrow.ChunkedArray) -> np.ndarray:
     """The first 16 of each string's 64 hex digits, as a number."""
     width = 64
     digits = column.combine_chunks().cast(pyarrow.binary(width))

@@ -62,6 +62,39 @@ def pairs(hashes: np.ndarray, distance: int) -> tuple[np.ndarray, np.ndarray, bo
     return positions, bits, is_whole
 
 
+def across(first: np.ndarray, second: np.ndarray, distance: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every pair of a hash of `first` and one of `second` that differ in at most `distance` bits.
+
+    As `pairs`, without the pairs within either: of two large sets these are far more.
+
+    Args:
+      first: (n,) uint64.
+      second: (m,) uint64, all different.
+      distance: 1 to MAX_DISTANCE.
+
+    Returns:
+      (p, 2) int64, positions in first and in second, ascending; and (p,) int64, bits that differ.
+    """
+    count = len(second)
+    codes = [np.empty(0, np.int64)]
+    for mask in _masks(max(len(first), count), distance):
+        order = np.argsort(second & mask)
+        ordered = second[order]
+        place, end = (
+            np.searchsorted(ordered & mask, first & mask, side=side) for side in ("left", "right")
+        )
+        active = np.flatnonzero(place < end)
+        while len(active):
+            apart = np.bitwise_count(first[active] ^ ordered[place[active]])
+            near = active[apart <= distance]
+            codes.append(near * count + order[place[near]])
+            place[active] += 1
+            active = active[place[active] < end[active]]
+        codes = [np.unique(np.concatenate(codes))]
+    found = np.stack(np.divmod(codes[0], max(count, 1)), axis=1)
+    return found, np.bitwise_count(first[found[:, 0]] ^ second[found[:, 1]]).astype(np.int64)
+
+
 def _masks(count: int, distance: int) -> list[np.uint64]:
     """Choices of blocks to agree in; as many blocks as make sorting and comparing cheapest."""
 

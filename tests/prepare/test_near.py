@@ -115,3 +115,27 @@ def test_hashes_in_a_cluster_are_compared_up_to_a_bound_and_so_said(monkeypatch,
     assert stays.sum() < 1500
     for row in np.flatnonzero(~stays):
         assert (np.bitwise_count(hashes[stays] ^ hashes[row]) <= 4).any()
+
+
+@pytest.mark.parametrize("distance", [1, 4, near.MAX_DISTANCE])
+def test_pairs_across_two_sets_are_those_of_comparing_all_with_all(distance):
+    hashes = hashes_with_copies(800, distance)
+    first, second = hashes[:300], hashes[250:]
+    found, apart = near.across(first, second, distance)
+    expected = {
+        (i, j): bits
+        for i, one in enumerate(first.tolist())
+        for j, other in enumerate(second.tolist())
+        if (bits := (one ^ other).bit_count()) <= distance
+    }
+    assert len(expected) > 50
+    assert dict(zip(map(tuple, found.tolist()), apart.tolist(), strict=True)) == expected
+    assert found.tolist() == sorted(found.tolist())
+
+
+@pytest.mark.parametrize(("count", "others"), [(0, 0), (0, 3), (3, 0)])
+def test_nothing_is_near_nothing(count, others):
+    hashes = np.arange(3, dtype=np.uint64)
+    found, apart = near.across(hashes[:count], hashes[:others], 4)
+    assert found.shape == (0, 2)
+    assert apart.shape == (0,)

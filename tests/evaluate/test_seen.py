@@ -1,0 +1,112 @@
+"""What the embedded mix holds, against its record sets: written by the project's own commands."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from histo_simclr import records
+from histo_simclr.errors import InputError
+from histo_simclr.evaluate import leaks, seen
+from histo_simclr.provenance import mix_summary
+
+SAMPLE = Path(__file__).parents[2] / "data" / "sample"
+OPTIONS = {"distance": 4, "overlaps": frozenset()}
+
+
+@pytest.fixture
+def provenance():
+    """Of a checkpoint that was trained on the embedded mix; only `mix` is looked at."""
+    return SimpleNamespace(mix=mix_summary(json.loads((SAMPLE / "mix/mix.json").read_text())))
+
+
+def _split(name, split):
+    return records.load_record_set(SAMPLE / "records" / name, split).columns
+
+
+@pytest.mark.parametrize("name", ["pcam", "osteosarcoma"])
+def test_the_embedded_test_sets_are_not_in_the_embedded_mix(name, provenance):
+    found = seen.seen_by(provenance, SAMPLE / "mix")
+    assert found.unhashed == 0
+    assert not seen.check(leaks.patches_of(_split(name, "test")), found, **OPTIONS).leaks
+
+
+def test_what_the_mix_drew_is_found_in_it(provenance):
+    columns = _split("osteosarcoma", "train")
+    found = seen.check(
+        leaks.patches_of(columns), seen.seen_by(provenance, SAMPLE / "mix"), **OPTIONS
+    )
+    count = len(columns["key"])
+    assert [(leak.kind, leak.patches) for leak in found.leaks] == [
+        ("patient", count),
+        ("pixels", count),
+    ]
+
+
+def test_another_picture_of_what_the_mix_drew_is_found_by_its_likeness(provenance):
+    columns = _split("kather2016", "train")
+    renamed = dict.fromkeys(("slide", "patient"), np.full(len(columns["key"]), "", object))
+    renamed["pixels_sha256"] = np.array([each[::-1] for each in columns["pixels_sha256"]], object)
+    test = leaks.patches_of(columns | renamed)
+    found = seen.check(test, seen.seen_by(provenance, SAMPLE / "mix"), **OPTIONS)
+    assert [leak.kind for leak in found.leaks] == ["near"]
+    # All but those without contrast.
+    assert found.leaks[0].patches == np.count_nonzero(test.perceptual) > 20
+
+
+@pytest.mark.parametrize("mix", [None, Path("/nowhere")])
+def test_without_the_mix_cohorts_are_compared(provenance, mix):
+    found = seen.seen_by(provenance, mix)
+    assert found.patches is None
+    report = seen.check(leaks.patches_of(_split("osteosarcoma", "test")), found, **OPTIONS)
+    assert [(leak.kind, leak.patches) for leak in report.leaks] == [("cohort", 240)]
+
+
+def test_of_foreign_weights_nothing_is_known():
+    found = seen.seen_by(SimpleNamespace(mix={}), None)
+    report = seen.check(leaks.patches_of(_split("pcam", "test")), found, **OPTIONS)
+    assert not report.leaks
+    assert report.notes == ("what the encoder was trained on is unknown: leaks are possible",)
+
+
+def test_another_mix_than_the_checkpoints_is_refused(provenance):
+    provenance.mix["digest"] = "0" * 64
+    with pytest.raises(InputError, match="another mix"):
+        seen.seen_by(provenance, SAMPLE / "mix")
+
+
+@pytest.fixture
+def moved(tmp_path):
+    """The mix alone, with one of its record sets."""
+    shutil.copytree(SAMPLE / "mix", tmp_path / "mix")
+    shutil.copytree(SAMPLE / "records/pcam", tmp_path / "records/pcam")
+    return tmp_path
+
+
+def test_record_sets_that_are_not_at_hand_are_counted(provenance, moved):
+    found = seen.seen_by(provenance, moved / "mix")
+    others = sum(
+        cohort["rows"] for name, cohort in provenance.mix["cohorts"].items() if name != "pcam"
+    )
+    assert found.unhashed == others
+    report = seen.check(leaks.patches_of(_split("pcam", "test")), found, **OPTIONS)
+    assert any(note.startswith(f"{others:,} patches") for note in report.notes)
+
+
+def test_record_sets_without_hashes_are_counted(provenance, moved):
+    manifest = moved / "records/pcam/1.0.0/manifest.parquet"
+    table = pyarrow.parquet.read_table(manifest).drop_columns(["perceptual_hash"])
+    pyarrow.parquet.write_table(table, manifest)
+    assert seen.seen_by(provenance, moved / "mix").unhashed == provenance.mix["size"]
+
+
+def test_a_torn_index_is_refused(provenance, moved):
+    index = moved / "mix/index.parquet"
+    index.write_bytes(index.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"index\.parquet: cannot be read"):
+        seen.seen_by(provenance, moved / "mix")
