@@ -55,7 +55,7 @@ RULES = {
     "evaluate.drift": "evaluate.neighbors",
     "evaluate.batch_effect": "evaluate scipy",
     # What leaks is known from the files that prepare wrote, and compared as mix does.
-    "evaluate.leaks": "records prepare.near prepare.candidates prepare.record_set pyarrow",
+    "evaluate.leaks": "records prepare.near prepare.candidates prepare.registry pyarrow",
     "evaluate.seen": "records provenance evaluate.leaks prepare.candidates pyarrow",
     "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
     "prepare": "prepare slides records tables image_hash provenance PIL pyarrow"

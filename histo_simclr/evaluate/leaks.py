@@ -13,7 +13,7 @@ import pyarrow.compute
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import near
 from histo_simclr.prepare.candidates import hash64
-from histo_simclr.prepare.record_set import folded
+from histo_simclr.prepare.registry import folded
 from histo_simclr.records import MOMENT_FIELDS, PERCEPTUAL_FIELD
 
 # Shown of each kind.
