@@ -43,7 +43,12 @@ RULES = {
     "evaluate.heads": "jax optax",
     # A TFDS name becomes a record set first, as by hand.
     "evaluate.labelled": f"{SERVICES} evaluate.metrics evaluate.splits prepare.write jax",
+    "evaluate.masked": "records input evaluate.splits",
+    "evaluate.overlap": "scipy",
+    "evaluate.segment": "views.compose model optimizer mesh evaluate.stitch evaluate.overlap"
+    " jax flax optax",
     "evaluate.splits": "",
+    "evaluate.stitch": "",
     "evaluate.metrics": "",
     "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
     "prepare": "prepare slides records tables image_hash provenance PIL pyarrow"

@@ -92,7 +92,7 @@ def test_everything_is_closed_at_the_end(written):
 
 def test_few_shards_are_open_at_once(written, monkeypatch):
     monkeypatch.setattr(reader, "MAX_OPEN_SHARDS", 2)
-    fetch = reader._Fetch(written.rows, batches_of(written.rows), 0, reader.Watch())
+    fetch = reader._Fetch(written.rows, batches_of(written.rows), 0, reader.Watch(), ("image",))
     for step in range(8):
         fetch(np.int64(step))
         assert open_shards(written.rows) <= 2
