@@ -84,23 +84,25 @@ def fit(
     check(images, masks, num_classes)
     warmup = round(warmup_fraction * steps)
     schedule = optimizers.schedule(rate, warmup_steps=warmup, total_steps=steps)
-    model = UNet(
-        nnx.clone(encoder),
-        widths=widths,
-        num_classes=num_classes,
-        rngs=nnx.Rngs(params=seed),
-        dtype=encoder.bn1.dtype,
-    )
-    model.train()
-    learned = nnx.Param
-    if not encoder_rate:
-        model.encoder.eval()
-        learned = nnx.All(nnx.Param, nnx.PathContains("decoder"))
     adamw = optimizers.make("adamw", rate=schedule, weight_decay=weight_decay, momentum=_BETA1)
     transformation = optax.chain(adamw, _slowed_encoder(encoder_rate))
-    graph, arrays = nnx.split((model, nnx.Optimizer(model, transformation, wrt=learned)))
-    # By way of the host: what one device holds cannot go to those of other processes.
-    arrays = jax.device_put(jax.tree.map(np.asarray, arrays), meshes.replicated(mesh))
+    learned = nnx.All(nnx.Param, nnx.PathContains("decoder")) if not encoder_rate else nnx.Param
+
+    def build(structure: nnx.GraphDef, state: nnx.State) -> tuple[nnx.GraphDef, nnx.State]:
+        copy = nnx.merge(structure, state)
+        model = UNet(
+            copy,
+            widths=widths,
+            num_classes=num_classes,
+            rngs=nnx.Rngs(params=seed),
+            dtype=encoder.bn1.dtype,
+        )
+        model.train()
+        if not encoder_rate:
+            model.encoder.eval()
+        return nnx.split((model, nnx.Optimizer(model, transformation, wrt=learned)))
+
+    graph, arrays = _init(build, encoder, mesh)
     step = _compile_step(mesh, graph=graph, learned=learned, pixels=pixels)
     images = np.stack([stitch.padded(image, tile) for image in images])
     masks = _padded_masks(masks, tile)
@@ -245,6 +247,19 @@ def probabilities(
             found.append(np.asarray(program(state, *_on_mesh(mesh, full)))[: len(batch)])
         height, width = image.shape[:2]
         yield stitch.stitch(np.concatenate(found), places, whole.shape[:2])[:height, :width]
+
+
+def _init(
+    build: Callable, encoder: ResNet, mesh: jax.sharding.Mesh
+) -> tuple[nnx.GraphDef, nnx.State]:
+    structure, state = nnx.split(encoder)
+    # By way of the host: what one device holds cannot go to those of other processes.
+    state = jax.tree.map(np.asarray, state)
+    graph, _ = nnx.eval_shape(lambda: build(structure, state))
+    program = jax.jit(
+        lambda state: build(structure, state)[1], out_shardings=meshes.replicated(mesh)
+    )
+    return graph, program(state)
 
 
 def _compile_step(mesh: jax.sharding.Mesh, **settings) -> Callable:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from histo_simclr.evaluate import overlap
 
@@ -19,7 +20,6 @@ def pair():
 
 
 def test_dice_and_iou_are_scikit_learns_f1_and_jaccard(pair):
-    metrics = pytest.importorskip("sklearn.metrics")
     truth, predicted = pair
     found = overlap.values(overlap.count(truth, predicted, num_classes=K))
     flat = truth.ravel(), predicted.ravel()
@@ -29,7 +29,6 @@ def test_dice_and_iou_are_scikit_learns_f1_and_jaccard(pair):
 
 
 def test_ignored_pixels_are_as_if_they_were_not_there(pair):
-    metrics = pytest.importorskip("sklearn.metrics")
     truth, predicted = pair[0].copy(), pair[1]
     truth[:, 5:9] = overlap.IGNORE
     found = overlap.values(overlap.count(truth, predicted, num_classes=K))["dice"]
@@ -39,7 +38,6 @@ def test_ignored_pixels_are_as_if_they_were_not_there(pair):
 
 
 def test_dice_of_images_is_that_of_each_alone(pair):
-    metrics = pytest.importorskip("sklearn.metrics")
     found = overlap.dice_of_images(overlap.count(*pair, num_classes=K))
     assert np.isnan(found[0, 3])
     for image in range(1, 6):

@@ -11,10 +11,14 @@ WIDTHS = (16, 16, 8, 8, 8)
 
 @pytest.fixture(scope="module")
 def network():
-    encoder = resnet.ResNet("resnet18", rngs=nnx.Rngs(0))
-    built = unet.UNet(encoder, widths=WIDTHS, num_classes=3, rngs=nnx.Rngs(1))
-    built.eval()
-    return built
+    def build():
+        encoder = resnet.ResNet("resnet18", rngs=nnx.Rngs(0))
+        built = unet.UNet(encoder, widths=WIDTHS, num_classes=3, rngs=nnx.Rngs(1))
+        built.eval()
+        return nnx.split(built)
+
+    graph, _ = nnx.eval_shape(build)
+    return nnx.merge(graph, jax.jit(lambda: build()[1])())
 
 
 def images(height, width):
