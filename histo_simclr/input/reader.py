@@ -11,6 +11,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def read(
             way_out="0.001 lets one record in a thousand be replaced",
         )
     fetch = _Fetch(rows, batch_rows, max_corrupt, watch or Watch(), ("image",))
-    return (images for (images,) in _batches(fetch, start, stop))
+    return _batches(fetch, start, stop)
 
 
 def read_masked(
@@ -96,10 +97,11 @@ def read_masked(
       InputError: as `read`; a record without a mask, or whose mask has another size.
     """
     fetch = _Fetch(rows, batch_rows, 0.0, Watch(), ("image", "mask"))
-    return ((images, masks[..., 0]) for images, masks in _batches(fetch, start, stop))
+    return _batches(fetch, start, stop)
 
 
-def _batches(fetch: "_Fetch", start: int, stop: int) -> Iterator[tuple[np.ndarray, ...]]:
+def _batches(fetch: "_Fetch", start: int, stop: int) -> Iterator[Any]:
+    """An array a batch, or a tuple of them where several features are read."""
     if start >= stop:
         return
     import tensorflow as tf
@@ -108,7 +110,7 @@ def _batches(fetch: "_Fetch", start: int, stop: int) -> Iterator[tuple[np.ndarra
     batches = _dataset(fetch, start, stop).as_numpy_iterator()
     try:
         for batch in batches:
-            yield batch
+            yield batch if len(batch) > 1 else batch[0]
             step += 1
     except tf.errors.OpError:
         # tf.data wraps every exception; the one behind it is what the user can act on.
@@ -134,7 +136,7 @@ def _dataset(fetch: "_Fetch", start: int, stop: int):
     def decoded(*encoded):
         pairs = zip(fetch.names, encoded, strict=True)
         return tuple(
-            tf.ensure_shape(_DECODERS[name](each), [px, px, _CHANNELS[name]])
+            tf.ensure_shape(_DECODERS[name](each), [px, px, *_CHANNELS[name]])
             for name, each in pairs
         )
 
@@ -168,11 +170,11 @@ def _decode(image):
 def _decode_mask(mask):
     import tensorflow as tf
 
-    return tf.io.decode_png(mask, channels=1)
+    return tf.io.decode_png(mask, channels=1)[..., 0]
 
 
 _DECODERS = {"image": _decode, "mask": _decode_mask}
-_CHANNELS = {"image": 3, "mask": 1}
+_CHANNELS = {"image": (3,), "mask": ()}
 
 
 def _keep_off_accelerators() -> None:
@@ -194,7 +196,7 @@ def _explain(fetch: "_Fetch", step: int) -> None:
     for row, name in itertools.product(map(int, fetch.batch_rows(step)), fetch.names):
         try:
             (encoded,) = _parse([fetch.sound_record(row)], (name,))
-            height, width, _ = _DECODERS[name](encoded[0]).shape
+            height, width = _DECODERS[name](encoded[0]).shape[:2]
         except tf.errors.OpError:
             what = f"record is sound, but holds no {name} that decodes"
         else:

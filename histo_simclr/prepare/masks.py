@@ -58,8 +58,8 @@ def parse_classes(text: str) -> MaskClasses:
     for position, entry in enumerate(text.split(",")):
         name, equals, value = (part.strip() for part in entry.partition("="))
         low, high, is_color = _range(value if equals else str(position), entry)
-        if not name:
-            raise _bad_classes(f"{entry!r} has no name")
+        if not name or not name.isprintable():
+            raise _bad_classes(f"{entry!r} has no name that can be printed")
         if name != IGNORE_NAME and name not in names:
             names.append(name)
         ranges.append((IGNORE if name == IGNORE_NAME else names.index(name), low, high))
@@ -78,7 +78,8 @@ def parse_classes(text: str) -> MaskClasses:
 def _range(value: str, entry: str) -> tuple[int, int, bool]:
     if re.fullmatch("#[0-9a-fA-F]{6}", value):
         return int(value[1:], 16), int(value[1:], 16), True
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", value)
+    # Nine digits: what pixels can hold, and more.
+    match = re.fullmatch("([0-9]{1,9})(?:-([0-9]{1,9}))?", value)
     if match is None or int(match[2] or match[1]) < int(match[1]):
         raise _bad_classes(f"{entry!r} has no value, range or color")
     return int(match[1]), int(match[2] or match[1]), False

@@ -147,7 +147,7 @@ def test_missing_mask_is_named(prepare_masked, tissue):
         ({"mask_classes": "a=0,b=#ff0000"}, "numbers and colors together"),
         ({"mask_classes": "a=0,b=red"}, "'b=red' has no value, range or color"),
         ({"mask_classes": "a=0,b=9-3"}, "'b=9-3' has no value, range or color"),
-        ({"mask_classes": "a=0,=3"}, "'=3' has no name"),
+        ({"mask_classes": "a=0,=3"}, "'=3' has no name that can be printed"),
     ],
 )
 def test_flags_that_cannot_be_meant_are_one_clear_line(prepare_masked, given, says):
