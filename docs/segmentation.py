@@ -19,7 +19,7 @@ from flax import nnx
 
 from configs import segment as recipe
 from histo_simclr import checkpoint, mesh, pictures, tables
-from histo_simclr.evaluate import masked, metrics, overlap, segment
+from histo_simclr.evaluate import masked, metrics, overlap, segment, segment_step
 from histo_simclr.model.resnet import ResNet
 
 
@@ -69,13 +69,13 @@ def main() -> None:
     _draw(test, predicted, counts, names, args.out)
 
 
-def _encoder(path: str | None, seed: int) -> tuple[ResNet, segment.Pixels]:
+def _encoder(path: str | None, seed: int) -> tuple[ResNet, segment_step.Pixels]:
     if path:
         encoder, provenance, _ = checkpoint.load_encoder(path)
-        return encoder, segment.Pixels(provenance.mean, provenance.std)
+        return encoder, segment_step.Pixels(provenance.mean, provenance.std)
     encoder = ResNet("resnet18", rngs=nnx.Rngs(params=seed))
     encoder.eval()
-    return encoder, segment.Pixels((0.5,) * 3, (0.5,) * 3)
+    return encoder, segment_step.Pixels((0.5,) * 3, (0.5,) * 3)
 
 
 def _table(counts: overlap.Counts, names: list[str], test: masked.Masked) -> list[str]:
@@ -101,7 +101,7 @@ def _draw(
     names: list[str],
     out: Path,
 ) -> None:
-    scores = np.array([np.nanmean(row) for row in overlap.dice_of_images(counts)[:, 1:]])
+    scores = overlap.foreground_dice(counts)
     chosen = overlap.worst_and_best(scores, 3)
     out.mkdir(parents=True, exist_ok=True)
     pictures.segmentations(

@@ -45,8 +45,9 @@ RULES = {
     "evaluate.labelled": f"{SERVICES} evaluate.metrics evaluate.splits prepare.write jax",
     "evaluate.masked": "records input evaluate.splits",
     "evaluate.overlap": "scipy",
-    "evaluate.segment": "views.compose model optimizer mesh evaluate.stitch evaluate.overlap"
-    " jax flax optax",
+    "evaluate.segment": "views.compose model optimizer mesh evaluate.segment_step"
+    " evaluate.stitch evaluate.overlap jax flax optax",
+    "evaluate.segment_step": "views.compose mesh evaluate.overlap jax flax",
     "evaluate.splits": "",
     "evaluate.stitch": "",
     "evaluate.metrics": "",

@@ -80,6 +80,11 @@ def dice_of_images(counts: Counts) -> np.ndarray:
     return values(counts, np.eye(len(counts.pixels)))["dice"]
 
 
+def foreground_dice(counts: Counts) -> np.ndarray:
+    """(n,) mean Dice of each image over its classes but 0; NaN where neither side has any."""
+    return _mean_of_defined(dice_of_images(counts)[:, 1:])
+
+
 def worst_and_best(scores: np.ndarray, count: int) -> np.ndarray:
     """Numbers of the `count` worst images, worst first, then of the `count` best, best last.
 

@@ -4,11 +4,9 @@ Arrays in, arrays out, on a mesh as pretraining is. Knows nothing of files, flag
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
@@ -16,26 +14,18 @@ from flax import nnx
 from histo_simclr import mesh as meshes
 from histo_simclr import optimizer as optimizers
 from histo_simclr.errors import InputError
-from histo_simclr.evaluate import stitch
+from histo_simclr.evaluate import segment_step, stitch
 from histo_simclr.evaluate.overlap import IGNORE
+from histo_simclr.evaluate.segment_step import Pixels
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.model.unet import UNet
 from histo_simclr.views import compose
 
-# nnU-Net's (arXiv 1904.08128, MemoryEfficientSoftDiceLoss): a class that is nowhere divides by 0.
-_SMOOTH = 1e-5
 _BETA1 = 0.9  # AdamW's (arXiv 1711.05101)
 
 
-class Pixels(NamedTuple):
-    """What an encoder expects of its input, from its provenance: mean and std of R, G, B."""
-
-    mean: Sequence[float]
-    std: Sequence[float]
-
-
 class Fitted(NamedTuple):
-    """model: in eval mode, on the mesh; losses: (steps,) float32, of each step before it."""
+    """model: in eval mode, on the mesh; losses: (steps,) float32, before each update."""
 
     model: UNet
     losses: np.ndarray
@@ -85,7 +75,7 @@ def fit(
     warmup = round(warmup_fraction * steps)
     schedule = optimizers.schedule(rate, warmup_steps=warmup, total_steps=steps)
     adamw = optimizers.make("adamw", rate=schedule, weight_decay=weight_decay, momentum=_BETA1)
-    transformation = optax.chain(adamw, _slowed_encoder(encoder_rate))
+    transformation = optax.chain(adamw, slowed_encoder(encoder_rate))
     learned = nnx.All(nnx.Param, nnx.PathContains("decoder")) if not encoder_rate else nnx.Param
 
     def build(structure: nnx.GraphDef, state: nnx.State) -> tuple[nnx.GraphDef, nnx.State]:
@@ -103,7 +93,7 @@ def fit(
         return nnx.split((model, nnx.Optimizer(model, transformation, wrt=learned)))
 
     graph, arrays = _init(build, encoder, mesh)
-    step = _compile_step(mesh, graph=graph, learned=learned, pixels=pixels)
+    step = segment_step.compile_step(mesh, graph=graph, learned=learned, pixels=pixels)
     images = np.stack([stitch.padded(image, tile) for image in images])
     masks = _padded_masks(masks, tile)
     size = -(-batch_size // mesh.size) * mesh.size
@@ -134,68 +124,6 @@ def check(images: np.ndarray, masks: np.ndarray, num_classes: int) -> None:
             where="masks",
             way_out=f"number the classes from 0; {IGNORE} marks pixels of none",
         )
-
-
-def loss_of(scores: jax.Array, masks: jax.Array) -> jax.Array:
-    """Cross-entropy plus 1 - soft Dice, as nnU-Net (arXiv 1904.08128) adds them.
-
-    Args:
-      scores: (B, H, W, K) before softmax.
-      masks: (B, H, W) uint8; IGNORE is left out of both terms.
-
-    Returns:
-      Scalar; Dice is over the whole batch and the mean of all classes.
-    """
-    counted = (masks != IGNORE).astype(scores.dtype)
-    truth = jax.nn.one_hot(masks, scores.shape[-1], dtype=scores.dtype)
-    logs = jax.nn.log_softmax(scores)
-    entropy = -jnp.sum(truth * logs) / jnp.maximum(counted.sum(), 1)
-    shares = jnp.exp(logs) * counted[..., None]
-    hits = jnp.sum(truth * shares, axis=(0, 1, 2))
-    sizes = jnp.sum(truth + shares, axis=(0, 1, 2))
-    return entropy + 1 - jnp.mean((2 * hits + _SMOOTH) / (sizes + _SMOOTH))
-
-
-def turned(key: jax.Array, images: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Each image and its mask in one of the square's eight positions, all equally likely.
-
-    Args:
-      key: of the batch.
-      images: (B, px, px, 3).
-      masks: (B, px, px).
-    """
-    chances = jax.random.bernoulli(key, 0.5, (len(images), 3))
-
-    def position(image: jax.Array, chance: jax.Array) -> jax.Array:
-        image = jnp.where(chance[0], image.swapaxes(0, 1), image)
-        image = jnp.where(chance[1], image[::-1], image)
-        return jnp.where(chance[2], image[:, ::-1], image)
-
-    return jax.vmap(position)(images, chances), jax.vmap(position)(masks, chances)
-
-
-def segment_step(
-    arrays: nnx.State,
-    images: jax.Array,
-    masks: jax.Array,
-    seed_key: jax.Array,
-    *,
-    graph: nnx.GraphDef,
-    learned: nnx.filterlib.Filter,
-    pixels: Pixels,
-) -> tuple[nnx.State, jax.Array]:
-    """One update on the global batch: arrays of (model, optimizer) → new ones, and the loss."""
-    model, optimizer = nnx.merge(graph, arrays)
-    key = jax.random.fold_in(seed_key, optimizer.step[...])
-    images, masks = turned(key, images, masks)
-    views = compose.plain_view(images, px=images.shape[1], mean=pixels.mean, std=pixels.std)
-    # Only what is learned is differentiated: nothing flows back into a frozen encoder.
-    gradient = nnx.value_and_grad(
-        lambda model: loss_of(model(views), masks), argnums=nnx.DiffState(0, learned)
-    )
-    loss, gradients = gradient(model)
-    optimizer.update(model, gradients)
-    return nnx.state((model, optimizer)), loss
 
 
 def probabilities(
@@ -262,19 +190,9 @@ def _init(
     return graph, program(state)
 
 
-def _compile_step(mesh: jax.sharding.Mesh, **settings) -> Callable:
-    whole, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
-    return jax.jit(
-        partial(segment_step, **settings),
-        in_shardings=(whole, split, split, whole),
-        out_shardings=(whole, whole),
-        donate_argnums=0,
-        compiler_options=meshes.compiler_options(mesh),
-    )
+def slowed_encoder(factor: float) -> optax.GradientTransformation:
+    """Scales the updates of the encoder: behind AdamW, whose step is proportional to the rate."""
 
-
-def _slowed_encoder(factor: float) -> optax.GradientTransformation:
-    # Behind AdamW, whose step is proportional to the rate: this is a rate of the encoder's own.
     def slow(path: tuple, update: jax.Array) -> jax.Array:
         return update * factor if "'encoder'" in jax.tree_util.keystr(path) else update
 

@@ -45,6 +45,14 @@ def test_dice_of_images_is_that_of_each_alone(pair):
         np.testing.assert_allclose(found[image], metrics.f1_score(*flat, average=None))
 
 
+def test_foreground_is_every_class_but_the_first():
+    truth = np.array([[[0, 1, 1, 2]], [[0, 0, 0, 0]], [[0, 0, 0, 0]]])
+    predicted = np.array([[[0, 1, 2, 2]], [[0, 0, 0, 0]], [[0, 0, 0, 1]]])
+    found = overlap.foreground_dice(overlap.count(truth, predicted, num_classes=4))
+    expected = metrics.f1_score(truth[0, 0], predicted[0, 0], labels=[1, 2], average="macro")
+    np.testing.assert_allclose(found, [expected, np.nan, 0])
+
+
 def test_a_weighting_is_the_images_that_often(pair):
     counts = overlap.count(*pair, num_classes=K)
     drawn = np.array([0, 2, 2, 5, 5, 5])

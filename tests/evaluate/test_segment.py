@@ -10,11 +10,11 @@ from sklearn import metrics
 
 from histo_simclr import mesh as meshes
 from histo_simclr.errors import InputError
-from histo_simclr.evaluate import overlap, segment
+from histo_simclr.evaluate import overlap, segment, segment_step
 from histo_simclr.model import resnet, unet
 
 PX = 32
-PIXELS = segment.Pixels((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+PIXELS = segment_step.Pixels((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SETTINGS = {
     "num_classes": 3,
     "pixels": PIXELS,
@@ -129,7 +129,7 @@ def test_encoder_learns_at_its_own_rate(encoder):
     ones = jax.tree.map(
         lambda leaf: np.ones(leaf.shape), nnx.state(nnx.eval_shape(build), nnx.Param)
     )
-    updates, _ = segment._slowed_encoder(0.25).update(ones, None)
+    updates, _ = segment.slowed_encoder(0.25).update(ones, None)
     for part, expected in (("encoder", 0.25), ("decoder", 1.0)):
         leaves = jax.tree.leaves(updates[part])
         assert len(leaves) > 10
@@ -146,14 +146,14 @@ def test_loss_of_certain_scores_is_scikit_learns_log_loss_and_f1():
     shares /= shares.sum(-1, keepdims=True)
     entropy = metrics.log_loss(masks[kept], shares)
     dice = metrics.f1_score(masks[kept], guesses[kept], average="macro")
-    found = segment.loss_of(jnp.asarray(scores), jnp.asarray(masks))
+    found = segment_step.loss_of(jnp.asarray(scores), jnp.asarray(masks))
     np.testing.assert_allclose(found, entropy + 1 - dice, rtol=1e-5)
 
 
 def test_ignored_pixels_have_no_gradient():
     masks = jnp.zeros((1, 4, 4), jnp.uint8).at[0, 0].set(1).at[0, 3].set(overlap.IGNORE)
     scores = jax.random.normal(jax.random.key(0), (1, 4, 4, 2))
-    gradient = jax.grad(segment.loss_of)(scores, masks)
+    gradient = jax.grad(segment_step.loss_of)(scores, masks)
     assert not np.asarray(gradient[0, 3]).any()
     assert np.asarray(gradient[0, :3]).all()
 
@@ -162,7 +162,7 @@ def test_images_and_masks_are_turned_alike_into_all_eight_positions():
     corner = np.arange(9, dtype=np.uint8).reshape(3, 3)
     masks = jnp.asarray(np.stack([corner] * 64))
     images = jnp.stack([masks, masks, masks], axis=-1)
-    turned, with_them = segment.turned(jax.random.key(0), images, masks)
+    turned, with_them = segment_step.turned(jax.random.key(0), images, masks)
     np.testing.assert_array_equal(turned[..., 1], with_them)
     positions = {np.asarray(each).tobytes() for each in with_them}
     expected = {np.rot90(each, k).tobytes() for each in (corner, corner.T) for k in range(4)}
