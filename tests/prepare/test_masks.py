@@ -77,14 +77,16 @@ def test_tfds_reads_the_masks(prepare_masked):
 
 
 @pytest.mark.parametrize("px", [16, 32])
-def test_masks_are_cut_and_resampled_with_their_images(prepare_masked, px):
-    """A pixel of a patch and of its mask come from the same place: here color tells the class."""
+def test_masks_are_cut_and_resampled_with_their_images(prepare_masked, images, px):
     path = prepare_masked(px=px, cut=16, encoding="png")
     patches, found = read_all(path, "train")
     assert len(patches) == 2 * 9
     whole = classes_of(0)
     expected = np.asarray(Image.fromarray(whole[16:32, 32:48]).resize((px, px), 0))
     np.testing.assert_array_equal(found[5], expected)
+    part = Image.fromarray(images.pixels(SIDE, SIDE, 0)[16:32, 32:48])
+    resized = part.resize((px, px), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(patches[5], np.asarray(resized))
 
 
 def test_set_without_masks_has_none_anywhere(prepare, tissue):
