@@ -120,6 +120,45 @@ def views_grid(patches: np.ndarray, views: Sequence[np.ndarray], path: Path) -> 
     partial.replace(path)
 
 
+def segmentations(
+    images: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    captions: Sequence[str],
+    class_names: Sequence[str],
+    path: Path,
+) -> None:
+    """Images beside themselves under their masks, one row an image; class 0 is left bare.
+
+    Args:
+      images: (n, H, W, 3) uint8.
+      masks: title → (n, H, W) class numbers, e.g. truth and prediction; one column each.
+      captions: n, left of the images.
+      class_names: K names; numbers from K on are drawn gray.
+      path: PNG to write.
+    """
+    from matplotlib import colors, patches
+
+    count, height, width = images.shape[:3]
+    figure = _figure(2.6 * (1 + len(masks)), 2.6 * count * height / width + 0.5)
+    shades = ("tab:cyan", "tab:orange", "tab:green", "tab:red", "tab:blue", "tab:olive")
+    shown = {name: shades[n % len(shades)] for n, name in enumerate(class_names[1:])}
+    table = np.array([[0, 0, 0, 0], *(colors.to_rgba(c, 0.45) for c in shown.values())])
+    table = np.concatenate((table, [[0.5, 0.5, 0.5, 0.8]]))
+    grid = figure.subplots(count, 1 + len(masks), squeeze=False)
+    for row, (line, image) in enumerate(zip(grid, images, strict=True)):
+        line[0].set_ylabel(captions[row], fontsize=7)
+        for axes, title in zip(line, ("image", *masks), strict=True):
+            axes.imshow(image)
+            axes.set(xticks=[], yticks=[])
+            if row == 0:
+                axes.set_title(title, fontsize=9)
+            if title in masks:
+                axes.imshow(table[np.minimum(masks[title][row], len(class_names))])
+    handles = [patches.Patch(color=color, label=name) for name, color in shown.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=7)
+    _save(figure, path)
+
+
 # Without it matplotlib writes its version: equal results would differ in bytes.
 _METADATA = {"Software": None}
 

@@ -17,7 +17,8 @@ import numpy as np
 from histo_simclr.errors import InputError
 
 # What a record says about its patch besides `image` (encoded JPEG or PNG bytes) and the optional
-# `label`: name -> (type, meaning). The manifest has the same columns.
+# `label` and `mask` (PNG of class numbers; 255: of no class): name -> (type, meaning). The manifest
+# has the same columns.
 PROVENANCE_FIELDS: dict[str, tuple[type, str]] = {
     "key": (str, "stable unique name: cohort/source path, with _x_y where the source was cut"),
     "cohort": (str, "dataset"),
@@ -67,12 +68,16 @@ class Rows(NamedTuple):
 
 
 class RecordSet(NamedTuple):
-    """One split of a record set: its rows, manifest columns and class names (None: unlabelled)."""
+    """One split of a record set: its rows, manifest columns and class names (None: unlabelled).
+
+    mask_class_names: of the numbers in its masks; None: it has none.
+    """
 
     path: Path
     rows: Rows
     columns: dict[str, np.ndarray]
     class_names: list[str] | None
+    mask_class_names: list[str] | None = None
 
 
 def resolve_record_set(path: str | Path) -> Path:
@@ -144,7 +149,7 @@ def load_record_set(path: str | Path, split: str) -> RecordSet:
         crc=columns["crc"].astype(np.uint32),
         px=int(info["px"]),
     )
-    return RecordSet(path, rows, columns, info["class_names"])
+    return RecordSet(path, rows, columns, info["class_names"], info.get("mask_class_names"))
 
 
 def load_mix(path: str | Path) -> tuple[Rows, dict[str, Any]]:

@@ -43,7 +43,13 @@ RULES = {
     "evaluate.heads": "jax optax",
     # A TFDS name becomes a record set first, as by hand.
     "evaluate.labelled": f"{SERVICES} evaluate.metrics evaluate.splits prepare.write jax",
+    "evaluate.masked": "records input evaluate.splits",
+    "evaluate.overlap": "scipy",
+    "evaluate.segment": "views.compose model optimizer mesh evaluate.segment_step"
+    " evaluate.stitch evaluate.overlap jax flax optax",
+    "evaluate.segment_step": "views.compose mesh evaluate.overlap jax flax",
     "evaluate.splits": "",
+    "evaluate.stitch": "",
     "evaluate.metrics": "",
     "evaluate.regression_metrics": "",
     "evaluate.overlap_metrics": "",

@@ -64,3 +64,20 @@ def test_beyond_thirty_names_the_rest_are_summed():
     shown = pictures._largest({str(i): i for i in range(40)}, 30)
     assert list(shown)[:2] == ["39", "38"]
     assert shown["10 others"] == sum(range(10))
+
+
+def test_masks_are_drawn_over_their_own_image_and_column(tmp_path):
+    """Only the prediction of the second image has a class: only there is color."""
+    images = np.full((2, 40, 40, 3), 128, np.uint8)
+    truth, predicted = np.zeros((2, 2, 40, 40), np.uint8)
+    predicted[1, 10:30, 10:30] = 1
+    masks = {"truth": truth, "prediction": predicted}
+    file = tmp_path / "masks.png"
+    pictures.segmentations(images, masks, ["one", "two"], ["rest", "gland"], file)
+    drawn = _pixels(file).astype(int)
+    # Less of the bottom, where the legend is.
+    y, x = np.nonzero(np.ptp(drawn[: int(0.93 * len(drawn))], axis=2) > 60)
+    height, width = drawn.shape[:2]
+    assert len(y) > 100
+    assert y.min() > 0.5 * height
+    assert x.min() > 0.66 * width

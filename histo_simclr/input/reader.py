@@ -5,11 +5,13 @@ then parsed and decoded in parallel, in order. Knows no devices, no config, no p
 """
 
 import functools
+import itertools
 import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -79,10 +81,27 @@ def read(
             where="data.max_corrupt",
             way_out="0.001 lets one record in a thousand be replaced",
         )
-    return _batches(_Fetch(rows, batch_rows, max_corrupt, watch or Watch()), start, stop)
+    fetch = _Fetch(rows, batch_rows, max_corrupt, watch or Watch(), ("image",))
+    return _batches(fetch, start, stop)
 
 
-def _batches(fetch: "_Fetch", start: int, stop: int) -> Iterator[np.ndarray]:
+def read_masked(
+    rows: records.Rows, batch_rows: Callable[[int], np.ndarray], *, start: int, stop: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """`read` for rows whose records have masks; none may be corrupt.
+
+    Yields:
+      (b, px, px, 3) uint8 RGB, and (b, px, px) uint8, the class of each pixel; both read-only.
+
+    Raises:
+      InputError: as `read`; a record without a mask, or whose mask has another size.
+    """
+    fetch = _Fetch(rows, batch_rows, 0.0, Watch(), ("image", "mask"))
+    return _batches(fetch, start, stop)
+
+
+def _batches(fetch: "_Fetch", start: int, stop: int) -> Iterator[Any]:
+    """An array a batch, or a tuple of them where several features are read."""
     if start >= stop:
         return
     import tensorflow as tf
@@ -91,7 +110,7 @@ def _batches(fetch: "_Fetch", start: int, stop: int) -> Iterator[np.ndarray]:
     batches = _dataset(fetch, start, stop).as_numpy_iterator()
     try:
         for batch in batches:
-            yield batch
+            yield batch if len(batch) > 1 else batch[0]
             step += 1
     except tf.errors.OpError:
         # tf.data wraps every exception; the one behind it is what the user can act on.
@@ -112,10 +131,14 @@ def _dataset(fetch: "_Fetch", start: int, stop: int):
 
     def encoded(step):
         examples = tf.numpy_function(fetch, [step], tf.string)
-        return _parse(tf.ensure_shape(examples, [batch_size]))
+        return _parse(tf.ensure_shape(examples, [batch_size]), fetch.names)
 
-    def decoded(image):
-        return tf.ensure_shape(_decode(image), [px, px, 3])
+    def decoded(*encoded):
+        pairs = zip(fetch.names, encoded, strict=True)
+        return tuple(
+            tf.ensure_shape(_DECODERS[name](each), [px, px, *_CHANNELS[name]])
+            for name, each in pairs
+        )
 
     options = tf.data.Options()
     options.deterministic = True
@@ -128,11 +151,12 @@ def _dataset(fetch: "_Fetch", start: int, stop: int):
     return dataset.with_options(options)
 
 
-def _parse(examples):
+def _parse(examples, names: tuple[str, ...]):
     import tensorflow as tf
 
-    schema = {"image": tf.io.FixedLenFeature([], tf.string)}
-    return tf.io.parse_example(examples, schema)["image"]
+    schema = {name: tf.io.FixedLenFeature([], tf.string) for name in names}
+    parsed = tf.io.parse_example(examples, schema)
+    return tuple(parsed[name] for name in names)
 
 
 def _decode(image):
@@ -141,6 +165,16 @@ def _decode(image):
     # Takes PNG too. Accurate: the same pixels as Pillow's, hence as the manifest's statistics and
     # as users of PyTorch. The default is off by one level on average, up to 8, and no faster.
     return tf.io.decode_jpeg(image, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _decode_mask(mask):
+    import tensorflow as tf
+
+    return tf.io.decode_png(mask, channels=1)[..., 0]
+
+
+_DECODERS = {"image": _decode, "mask": _decode_mask}
+_CHANNELS = {"image": (3,), "mask": ()}
 
 
 def _keep_off_accelerators() -> None:
@@ -159,15 +193,16 @@ def _explain(fetch: "_Fetch", step: int) -> None:
     import tensorflow as tf
 
     px = fetch.rows.px
-    for row in map(int, fetch.batch_rows(step)):
+    for row, name in itertools.product(map(int, fetch.batch_rows(step)), fetch.names):
         try:
-            height, width, _ = _decode(_parse([fetch.sound_record(row)])[0]).shape
+            (encoded,) = _parse([fetch.sound_record(row)], (name,))
+            height, width = _DECODERS[name](encoded[0]).shape[:2]
         except tf.errors.OpError:
-            what = "record is sound, but holds no image that decodes"
+            what = f"record is sound, but holds no {name} that decodes"
         else:
             if height == width == px:
                 continue
-            what = f"image of {width} x {height} px, the index says {px} x {px}"
+            what = f"{name} of {width} x {height} px, the index says {px} x {px}"
         raise InputError(what, where=fetch.place(row), way_out=_PREPARE_AGAIN) from None
 
 
@@ -182,9 +217,11 @@ class _Shard:
 class _Fetch:
     """Step → serialised Examples of its rows. Called by several threads at once."""
 
-    def __init__(self, rows, batch_rows, max_corrupt: float, watch: Watch) -> None:
+    def __init__(
+        self, rows, batch_rows, max_corrupt: float, watch: Watch, names: tuple[str, ...]
+    ) -> None:
         self.rows, self.batch_rows, self.watch = rows, batch_rows, watch
-        self.max_corrupt = max_corrupt
+        self.max_corrupt, self.names = max_corrupt, names
         self.failures: dict[int, Exception] = {}
         # Dropping a shard from the cache closes it only when no other thread still reads it.
         self._open = functools.lru_cache(MAX_OPEN_SHARDS)(_Shard)

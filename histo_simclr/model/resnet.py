@@ -139,6 +139,7 @@ class ResNet(nnx.Module):
             stages.append(nnx.List(blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.num_features = fan_in
+        self.stage_features = (64, *(width * block.expansion for width in STAGE_WIDTHS))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Features of normalized images.
@@ -149,11 +150,27 @@ class ResNet(nnx.Module):
         Returns:
           (N, num_features) float32 (float64 when computed so), >= 0.
         """
-        x = max_pool(jax.nn.relu(self.bn1(self.conv1(x))))
+        x = self.stages(x)[-1]
+        return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+
+    def stages(self, x: jax.Array) -> tuple[jax.Array, ...]:
+        """What the stem and the four stages give, before any pooling over places.
+
+        Args:
+          x: (N, H, W, 3), as for a call.
+
+        Returns:
+          Five maps of the computation's dtype, with sides ceil(H / 2), ceil(H / 4), … ceil(H / 32)
+          and `stage_features` channels.
+        """
+        x = jax.nn.relu(self.bn1(self.conv1(x)))
+        found = [x]
+        x = max_pool(x)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:
                 x = block(x)
-        return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+            found.append(x)
+        return tuple(found)
 
 
 def max_pool(x: jax.Array) -> jax.Array:

@@ -62,6 +62,8 @@ def of_record_set(folder: Path, made_by: str) -> None:
         "cite": info["citation"],
         "digest": f"`{pixels.digest()}`",
     }
+    if "mask_class_names" in info:
+        facts["classes of masks"] = ", ".join(info["mask_class_names"])
     title = f"{info['cohort']}: {sum(info['counts'].values()):,} patches of {info['px']} px"
     parts = [wording.table(facts), _picture(has_picture)]
     if info["class_names"]:

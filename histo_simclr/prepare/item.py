@@ -19,6 +19,7 @@ class Item(NamedTuple):
       label, split, slide, patient, stain, organ: empty when unknown.
       mpp: µm/px of the source's pixels; 0 when unknown.
       magnification: objective power; 0 when unknown.
+      mask: file path of its mask; empty when it has none.
       reason: why the image is to be left out; empty when it is not.
     """
 
@@ -32,6 +33,7 @@ class Item(NamedTuple):
     organ: str = ""
     mpp: float = 0.0
     magnification: float = 0.0
+    mask: str = ""
     reason: str = ""
 
 

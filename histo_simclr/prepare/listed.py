@@ -16,7 +16,7 @@ def walk_csv(path: Path, roots: list[Path], defaults: Item) -> Walk:
     """Items of a CSV with a column `path` and any columns named as the fields of `Item`.
 
     `group` means `patient`; other columns are passed over. Where a cell is empty, the default
-    holds.
+    holds. A column `mask` names the images' masks, relative to the same folder.
 
     Args:
       path: UTF-8, comma separated, with a header line.
@@ -37,6 +37,8 @@ def walk_csv(path: Path, roots: list[Path], defaults: Item) -> Walk:
         for line, row in _rows(path):
             name = _name(row["path"] or "", root, f"{path}:{line}")
             known = _fields(row, f"{path}:{line}")
+            if mask := (row.get("mask") or "").strip():
+                known["mask"] = str(root / mask)
             yield defaults._replace(name=name, data=str(root / name), **known)
 
     return walk

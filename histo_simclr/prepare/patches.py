@@ -50,6 +50,7 @@ class Patch(NamedTuple):
       pixels_sha256: image_hash.exact of the decoded pixels.
       perceptual_hash: image_hash.perceptual of them.
       moments: mean of r, g, b and mean square of r, g, b, pixels in [0, 1].
+      mask: PNG bytes of px × px class numbers; empty without one.
     """
 
     image: bytes
@@ -59,6 +60,7 @@ class Patch(NamedTuple):
     pixels_sha256: str
     perceptual_hash: int
     moments: tuple[float, ...]
+    mask: bytes = b""
 
 
 class Result(NamedTuple):
@@ -81,14 +83,15 @@ def cut_sources(sources: Sequence[str | bytes], cutting: Cutting) -> list[Result
 def _cut_source(source: str | bytes, cutting: Cutting) -> Result:
     digest = ""
     try:
-        data = _read(source)
+        data = read(source)
         digest = hashlib.sha256(data).hexdigest()
         return Result(digest, cut_image(data, cutting), "")
     except BadImageError as error:
         return Result(digest, [], str(error))
 
 
-def _read(source: str | bytes) -> bytes:
+def read(source: str | bytes) -> bytes:
+    """The bytes of a source; BadImageError when it cannot be read."""
     if isinstance(source, bytes):
         return source
     try:
@@ -109,7 +112,11 @@ def cut_image(data: bytes, cutting: Cutting) -> list[Patch]:
     Raises:
       BadImageError: the bytes are no image of the supported kinds, or do not decode to the end.
     """
-    image, untouched = decode(data)
+    return cut_decoded(data, *decode(data), cutting)
+
+
+def cut_decoded(data: bytes, image: Image.Image, untouched: bool, cutting: Cutting) -> list[Patch]:
+    """`cut_image` of an image that is decoded already: one patch for each of its `boxes`."""
     squares = boxes(*image.size, cutting.cut)
     if untouched and len(squares) == 1 and image.size == (cutting.px, cutting.px):
         whole = squares[0]

@@ -23,11 +23,13 @@ class Plan(NamedTuple):
       images: how many, without masks and annotations.
       splits: sorted.
       class_names: sorted, or None when nothing is labelled.
+      masks: how many images name one.
     """
 
     images: int
     splits: list[str]
     class_names: list[str] | None
+    masks: int = 0
 
 
 def plan(walk: Walk, where: str) -> Plan:
@@ -39,7 +41,7 @@ def plan(walk: Walk, where: str) -> Plan:
     """
     labels: Counter[tuple[str, str]] = Counter()
     split_of: dict[tuple[str, str], str] = {}
-    hashes = array.array("Q")
+    hashes, masks = array.array("Q"), 0
     set_aside, example = 0, ""
     for item in walk():
         if item.reason == beside.REASON:
@@ -47,6 +49,7 @@ def plan(walk: Walk, where: str) -> Plan:
             continue
         # Eight bytes a name, so that ten million names need no more than 80 MB.
         hashes.append(_hash(item.name))
+        masks += bool(item.mask)
         if item.reason:
             continue
         labels[item.split, item.label] += 1
@@ -75,7 +78,7 @@ def plan(walk: Walk, where: str) -> Plan:
                 f"split {split!r}", where=where, way_out="use letters, digits and _ only"
             )
     names = sorted({label for _, label in labels if label})
-    return Plan(len(hashes), splits, names or None)
+    return Plan(len(hashes), splits, names or None, masks)
 
 
 def check_labels(labels: Counter[tuple[str, str]], where: str) -> None:

@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from histo_simclr.prepare import isolated, patches
+from histo_simclr.prepare import isolated, masks, patches
 from histo_simclr.prepare.isolated import Lost
 from histo_simclr.prepare.item import Item, Walk
+from histo_simclr.prepare.masks import MaskClasses
 from histo_simclr.prepare.patches import Cutting, Result
 
 # One task of a worker: enough images to outweigh its dispatch, little enough to stay balanced.
@@ -21,6 +22,7 @@ class Task(NamedTuple):
 
     items: list[Item]
     cutting: Cutting
+    mask_classes: MaskClasses | None
 
 
 def cores() -> int:
@@ -29,13 +31,16 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def in_order(walk: Walk, cutting: Cutting, workers: int) -> Iterator[tuple[Item, Result]]:
+def in_order(
+    walk: Walk, cutting: Cutting, workers: int, mask_classes: MaskClasses | None = None
+) -> Iterator[tuple[Item, Result]]:
     """Each item with its result, in the order of the walk, few at a time in memory.
 
     With more than one worker an image that crashes its decoder, or keeps it busy for ten minutes,
-    is left out with that as the reason. One worker is this process itself.
+    is left out with that as the reason. One worker is this process itself. With classes of masks,
+    each patch gets its mask.
     """
-    tasks = (Task(items, cutting) for items in _batches(walk))
+    tasks = (Task(items, cutting, mask_classes) for items in _batches(walk))
     if workers == 1:
         for task in tasks:
             yield from zip(task.items, _cut(task), strict=True)
@@ -55,12 +60,15 @@ def cut(task: Task) -> Iterator[list[Result]]:
 def _cut(task: Task) -> list[Result]:
     # An item that is left out anyway is not read.
     sources = [b"" if item.reason else item.data for item in task.items]
-    return patches.cut_sources(sources, task.cutting)
+    if task.mask_classes is None:
+        return patches.cut_sources(sources, task.cutting)
+    pairs = zip(sources, (item.mask for item in task.items), strict=True)
+    return masks.cut_sources(list(pairs), task.cutting, task.mask_classes)
 
 
 def _one_by_one(task: Task) -> list[Result]:
     """The results of a task that was lost, without the image that did it."""
-    alone = (Task([item], task.cutting) for item in task.items)
+    alone = (task._replace(items=[item]) for item in task.items)
     return [
         Result("", [], results.reason) if isinstance(results, Lost) else results[0]
         for _, results in isolated.in_order(cut, alone, workers=1, silence=SILENCE)

@@ -5,7 +5,7 @@ import contextlib
 import csv
 import importlib.metadata
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,15 +56,26 @@ class RecordSetWriter:
       name: TFDS name, see `slug`.
       cohort, cutting: what the data are and how they are cut.
       plan: what the source will give.
+      mask_class_names: names of the classes of masks; None: patches have no masks.
     """
 
     def __init__(
-        self, folder: Path, name: str, cohort: Cohort, cutting: Cutting, plan: planning.Plan
+        self,
+        folder: Path,
+        name: str,
+        cohort: Cohort,
+        cutting: Cutting,
+        plan: planning.Plan,
+        mask_class_names: Sequence[str] | None = None,
     ):
         self._folder, self._name, self._cohort = folder, name, cohort
         self._cutting, self._plan = cutting, plan
+        self._mask_class_names = mask_class_names
         self._schema = Schema(
-            px=cutting.px, encoding=cutting.encoding, class_names=plan.class_names
+            px=cutting.px,
+            encoding=cutting.encoding,
+            class_names=plan.class_names,
+            has_masks=mask_class_names is not None,
         )
         self._shards = {split: ShardWriter(folder, name, split) for split in plan.splits}
         self._manifest = ManifestWriter(folder)
@@ -142,9 +153,10 @@ class RecordSetWriter:
             "organ": item.organ,
         }
         labels = {} if self._plan.class_names is None else {"label": item.label}
-        place = self._shards[item.split].write(
-            self._schema.serialize(provenance | labels | {"image": patch.image})
-        )
+        pixels = {"image": patch.image}
+        if self._mask_class_names is not None:
+            pixels["mask"] = patch.mask
+        place = self._shards[item.split].write(self._schema.serialize(provenance | labels | pixels))
         self._manifest.write(
             {"label": None, "split": item.split, "source": item.name}
             | provenance
@@ -182,6 +194,8 @@ class RecordSetWriter:
         )
         info = {"format": 1, "name": self._name, "cohort": cohort.name, "version": VERSION}
         info |= {"px": self._cutting.px, "class_names": self._plan.class_names}
+        if self._mask_class_names is not None:
+            info["mask_class_names"] = list(self._mask_class_names)
         info |= {"counts": counts, "rejected": self._num_rejected}
         info |= cohort._asdict() | {"name": self._name}
         info |= {"cutting": self._cutting._asdict(), "settings": settings}

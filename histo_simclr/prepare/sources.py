@@ -14,6 +14,7 @@ from typing import Any
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import beside, listed, storage
 from histo_simclr.prepare.item import SYNONYMS, TEXT_FIELDS, Item, Walk
+from histo_simclr.prepare.masks import beside
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
 
@@ -24,6 +25,7 @@ def open_source(
     defaults: Item,
     pattern: str,
     labels: str,
+    masks: str = "",
     extensions: Collection[str] = EXTENSIONS,
 ) -> Walk:
     """A walk over the images of one source.
@@ -34,11 +36,19 @@ def open_source(
       defaults: what holds for every image that says nothing else (name and data unused).
       pattern: path pattern relative to a folder source, see `compile_pattern`; empty: none.
       labels: CSV listing the images of a folder source; empty: all images in the folder.
+      masks: where the images' masks lie, see `masks.beside`; empty: nowhere, or a CSV says.
       extensions: lower-case endings of the files in a folder that are images.
 
     Raises:
-      InputError: nothing there, or pattern and labels do not suit the source.
+      InputError: nothing there, or pattern, labels and masks do not suit the source.
     """
+    walk = _open(source, defaults, pattern, labels, extensions)
+    return beside(walk, masks) if masks else walk
+
+
+def _open(
+    source: str, defaults: Item, pattern: str, labels: str, extensions: Collection[str]
+) -> Walk:
     path = Path(source)
     is_tfds = source.startswith("tfds:") or (path / "dataset_info.json").is_file()
     if (pattern or labels) and (is_tfds or path.is_file()):
@@ -85,6 +95,7 @@ def open_sources(
     defaults: Item,
     pattern: str,
     labels: str,
+    masks: str = "",
     extensions: Collection[str] = EXTENSIONS,
 ) -> Walk:
     """One walk over several sources; their folder names then lead the items' names.
@@ -92,7 +103,7 @@ def open_sources(
     Raises:
       InputError: as `open_source`; two sources of the same name.
     """
-    each_by = {"defaults": defaults, "pattern": pattern, "labels": labels}
+    each_by = {"defaults": defaults, "pattern": pattern, "labels": labels, "masks": masks}
     if len(sources) == 1:
         return open_source(sources[0], **each_by, extensions=extensions)
     prefixes = [Path(source).resolve().name for source in sources]

@@ -85,9 +85,17 @@ class Schema:
       px: side of every patch.
       encoding: "jpeg" or "png": what TFDS writes in features.json; both decode either.
       class_names: sorted names, or None without labels.
+      has_masks: whether each patch has a mask.
     """
 
-    def __init__(self, *, px: int, encoding: str, class_names: Sequence[str] | None):
+    def __init__(
+        self,
+        *,
+        px: int,
+        encoding: str,
+        class_names: Sequence[str] | None,
+        has_masks: bool = False,
+    ):
         import tensorflow_datasets as tfds
         from tensorflow_datasets.core import example_serializer
 
@@ -100,6 +108,8 @@ class Schema:
             specs[name] = scalars.get(kind) or features.Text()
         if class_names is not None:
             specs["label"] = features.ClassLabel(names=list(class_names))
+        if has_masks:
+            specs["mask"] = features.Image(shape=(px, px, 1), encoding_format="png")
         self.features = features.FeaturesDict(specs)
         self._serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
 
@@ -167,6 +177,7 @@ def write_metadata(
         )
         for split, writer in writers.items()
     ]
+    target = next((name for name in ("label", "mask") if name in schema.features), None)
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
         features=schema.features,
@@ -178,5 +189,5 @@ def write_metadata(
         citation=citation,
         homepage=homepage,
         license=license,
-        supervised_keys=("image", "label") if "label" in schema.features else None,
+        supervised_keys=None if target is None else ("image", target),
     )

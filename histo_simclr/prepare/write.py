@@ -20,6 +20,7 @@ from histo_simclr.prepare import (
 )
 from histo_simclr.prepare import plan as planning
 from histo_simclr.prepare.item import Item
+from histo_simclr.prepare.masks import MaskClasses, parse_classes
 from histo_simclr.prepare.patches import Cutting
 from histo_simclr.prepare.record_set import VERSION, Cohort, RecordSetWriter, slug
 
@@ -37,6 +38,8 @@ def prepare(
     labels: str,
     max_rejected: float,
     workers: int,
+    masks: str = "",
+    mask_classes: str = "",
 ) -> Path:
     """Writes the record set `out`/<slug of the cohort>/1.0.0 and returns its path.
 
@@ -53,6 +56,8 @@ def prepare(
       labels: CSV that lists the images of a folder; may be empty.
       max_rejected: share of images that may be left out as unreadable, 0 to 1.
       workers: processes that decode and encode; 1: this one alone.
+      masks: where the images' masks lie, see `masks.beside`; empty: a CSV's column says, or none.
+      mask_classes: what their values mean, see `masks.parse_classes`; empty: no masks.
 
     Raises:
       InputError: bad arguments or source, too many images rejected, the record set exists, or
@@ -61,18 +66,25 @@ def prepare(
     target = Path(out) / slug(cohort.name) / VERSION
     whole.refuse_existing(target, "the record set")
     where = " ".join(source)
-    walk = sources.open_sources(source, defaults=defaults, pattern=pattern, labels=labels)
+    walk = sources.open_sources(
+        source, defaults=defaults, pattern=pattern, labels=labels, masks=masks
+    )
     plan = planning.plan(walk, where)
+    classes = _mask_classes(masks, mask_classes, plan, where)
     settings = {
         "sources": [Path(each).resolve().name for each in source],
         "pattern": pattern,
         "labels": Path(labels).name,
         "max_rejected": max_rejected,
     }
+    if classes is not None:
+        settings |= {"masks": masks, "mask_classes": mask_classes}
     with whole.new_folder(target, beside=Path(out)) as folder:
-        writer = RecordSetWriter(folder, target.parent.name, cohort, cutting, plan)
+        writer = RecordSetWriter(
+            folder, target.parent.name, cohort, cutting, plan, classes and classes.names
+        )
         with contextlib.closing(writer):
-            results = pool.in_order(walk, cutting, workers)
+            results = pool.in_order(walk, cutting, workers, classes)
             writer.write(results, where=where, max_rejected=max_rejected)
             writer.finish(where, settings)
         datasheet.of_record_set(folder, _command(settings, cohort, cutting, defaults))
@@ -83,12 +95,37 @@ def prepare(
 MAX_REJECTED = 0.05
 
 
+def _mask_classes(
+    masks: str, mask_classes: str, plan: planning.Plan, where: str
+) -> MaskClasses | None:
+    if masks and not mask_classes:
+        raise InputError(
+            "given without --mask-classes, which says what the masks' values mean",
+            where="--masks",
+            way_out="add e.g. --mask-classes background,gland",
+        )
+    if not mask_classes:
+        if plan.masks:
+            log.warning("%s: masks are left out; --mask-classes would read them", where)
+        return None
+    classes = parse_classes(mask_classes)
+    if not plan.masks:
+        raise InputError(
+            "no image has a mask",
+            where=where,
+            way_out="say where by --masks '../masks/{folder}/{stem}.png', or in a CSV column mask",
+        )
+    return classes
+
+
 def _command(settings: dict[str, Any], cohort: Cohort, cutting: Cutting, defaults: Item) -> str:
     """The command that makes the record set again, without folders of this machine."""
     known = ("mpp", "magnification", "organ", "stain", "split")
     flags = {"--name": cohort.name, "--out": "RECORDS", "--px": cutting.px, "--cut": cutting.cut}
     flags |= {f"--{name}": getattr(defaults, name) or None for name in known}
     flags |= {"--pattern": settings["pattern"], "--labels": settings["labels"]}
+    if "mask_classes" in settings:
+        flags |= {"--masks": settings["masks"], "--mask-classes": settings["mask_classes"]}
     flags |= {"--license": cohort.license, "--commercial-use": cohort.commercial_use}
     flags |= {"--citation": cohort.citation, "--url": cohort.url}
     flags |= {"--encoding": cutting.encoding, "--quality": cutting.quality}
@@ -117,6 +154,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     known.add_argument("--split", default="train", help="where all images belong")
     add("--pattern", default="", help="what the paths say, e.g. '{split}/{label}/{slide}_{}.png'")
     add("--labels", default="", help="CSV: path, and any of label, split, slide, patient, …")
+    add("--masks", default="", help="path of an image's mask, e.g. '../masks/{folder}/{stem}.png'")
+    add("--mask-classes", default="", help="e.g. background,gland or nothing=0,nucleus=1-65535")
     add("--license", default="", help="e.g. 'CC BY 4.0'")
     add("--commercial-use", choices=("yes", "no", "unknown"), default="unknown")
     add("--citation", default="", help="whom to credit")
@@ -148,6 +187,12 @@ def run(args: argparse.Namespace) -> None:
     cohort = Cohort(args.name, args.license, args.commercial_use, args.citation, args.url)
     cutting = Cutting(args.px, cut, args.encoding, args.quality)
     defaults = Item("", "", split=args.split, stain=args.stain, organ=args.organ)
+    if args.slides and (args.masks or args.mask_classes):
+        raise InputError(
+            "masks of whole slides are not read",
+            where="--masks, --mask-classes",
+            way_out="cut slides and masks into images first",
+        )
     if args.slides:
         slide_flags.run(args, cohort, cutting, defaults)
         return
@@ -162,6 +207,8 @@ def run(args: argparse.Namespace) -> None:
         labels=args.labels,
         max_rejected=max_rejected,
         workers=args.workers or pool.cores(),
+        masks=args.masks,
+        mask_classes=args.mask_classes,
     )
     info = records.read_json(path / "record_set.json")
     counts = ", ".join(f"{count:,} {split}" for split, count in info["counts"].items())

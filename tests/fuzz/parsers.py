@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import plan_file, registry, registry_row
+from histo_simclr.prepare import masks, plan_file, registry, registry_row
 from histo_simclr.slides import regions, resolution
 from histo_simclr.slides.pyramid import SlideError
 
@@ -100,6 +100,23 @@ def row_of_the_registry(row: dict[str, str]) -> bool:
 PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 LICENSES = ("CC0-1.0", "CC-BY-", "LicenseRef-", "NOASSERTION")
 SCHEMES = ("tfds", "gdc", "idc", "zenodo", "kaggle", "s3")
+
+
+def mask_classes(text: str) -> bool:
+    """What --mask-classes is given."""
+    try:
+        found = masks.parse_classes(text)
+    except InputError as error:
+        return _refused(error, "--mask-classes")
+    assert 2 <= len(set(found.names)) == len(found.names) < masks.IGNORE
+    assert all(name == name.strip() != "" and name.isprintable() for name in found.names)
+    named = {number for number, _, _ in found.ranges} - {masks.IGNORE}
+    assert named == set(range(len(found.names)))
+    ordered = sorted((low, high) for _, low, high in found.ranges)
+    flat = [value for pair in ordered for value in pair]
+    assert flat == sorted(flat)
+    assert len({low for low, _ in ordered} | {high for _, high in ordered}) >= len(ordered)
+    return True
 
 
 def _hold(cohort: registry_row.Cohort) -> None:

@@ -294,3 +294,21 @@ def test_rows_of_the_registry(parsers):
 
     check()
     assert set(outcomes) == {False, True}
+
+
+ENTRIES = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["a", "b", "gland", "ignore", "", " a ", "\x00", "é"]),
+    st.sampled_from(["", "=", "=="]),
+    st.one_of(
+        st.sampled_from(["", "0", "1", "2-9", "1-65535", "9-2", "#ff0000", "#FF00001", "-", *ODD]),
+        st.integers(-9, 10**12).map(str),
+        st.just("9" * 5000),
+    ),
+)
+
+
+@SETTINGS
+@hypothesis.given(st.one_of(st.text(max_size=40), st.lists(ENTRIES, max_size=5).map(",".join)))
+def test_any_mask_classes_are_understood_or_refused(parsers, text):
+    parsers.mask_classes(text)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from histo_simclr import records
 from histo_simclr.errors import InputError
 from histo_simclr.input import device, order, reader
 
@@ -92,7 +93,7 @@ def test_everything_is_closed_at_the_end(written):
 
 def test_few_shards_are_open_at_once(written, monkeypatch):
     monkeypatch.setattr(reader, "MAX_OPEN_SHARDS", 2)
-    fetch = reader._Fetch(written.rows, batches_of(written.rows), 0, reader.Watch())
+    fetch = reader._Fetch(written.rows, batches_of(written.rows), 0, reader.Watch(), ("image",))
     for step in range(8):
         fetch(np.int64(step))
         assert open_shards(written.rows) <= 2
@@ -220,3 +221,40 @@ def test_batches_stay_as_they_were_read_while_the_feed_goes_on(written):
     for step, array in enumerate(arrays):
         rows = batches_of(written.rows)(step)
         np.testing.assert_array_equal(array, [written.pixels(row) for row in rows])
+
+
+@pytest.mark.parametrize("side", [16, 32])
+def test_masks_come_with_their_images_or_say_why_not(written, tmp_path, side):
+    """Records of TensorFlow's own; a mask of another size is named with its place."""
+    import tensorflow as tf
+
+    masks = np.random.default_rng(0).integers(0, 256, (4, side, side), dtype=np.uint8)
+    examples = []
+    for row, mask in enumerate(masks):
+        example = tf.train.Example()
+        example.features.feature["image"].bytes_list.value.append(written.encoded[row])
+        encoded = tf.io.encode_png(mask[..., None]).numpy()
+        example.features.feature["mask"].bytes_list.value.append(encoded)
+        examples.append(example.SerializeToString())
+    path = tmp_path / "masked.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for each in examples:
+            writer.write(each)
+    length = np.array([len(each) for each in examples])
+    rows = records.Rows(
+        shards=(str(path),),
+        shard=np.zeros(4, np.int32),
+        offset=np.cumsum([0, *(length[:-1] + 16)]) + 12,
+        length=length,
+        crc=np.array([records.masked_crc(each) for each in examples]),
+        px=32,
+    )
+    batches = reader.read_masked(rows, lambda _: np.array([2, 0]), start=0, stop=1)
+    if side == 32:
+        ((images, found),) = batches
+        np.testing.assert_array_equal(found, masks[[2, 0]])
+        np.testing.assert_array_equal(images[1], written.pixels(0))
+        return
+    says = f"masked.tfrecord, offset {rows.offset[2]}: mask of 16 x 16 px, the index says 32 x 32"
+    with pytest.raises(InputError, match=says):
+        next(batches)
