@@ -94,7 +94,7 @@ def _bad_classes(what: str) -> InputError:
     )
 
 
-def beside(walk: Walk, template: str) -> Walk:
+def with_masks(walk: Walk, template: str) -> Walk:
     """The walk's items with the masks that lie where `template` says; masks themselves left out.
 
     Args:
@@ -115,14 +115,14 @@ def beside(walk: Walk, template: str) -> Walk:
             way_out="use {stem} and {folder}, e.g. '../masks/{folder}/{stem}.png'",
         )
 
-    def with_masks() -> Iterator[Item]:
+    def paired() -> Iterator[Item]:
         for item in walk():
             yield item if item.mask else item._replace(mask=_mask_of(item, template))
 
     def without_masks() -> Iterator[Item]:
         # Hidden among images by an ending only, masks would be taken for images without a mask.
-        taken = {item.mask for item in with_masks()}
-        return (item for item in with_masks() if _normal(item.data) not in taken)
+        taken = {item.mask for item in paired()}
+        return (item for item in paired() if _normal(item.data) not in taken)
 
     return without_masks
 

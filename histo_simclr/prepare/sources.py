@@ -14,7 +14,7 @@ from typing import Any
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import beside, listed, storage
 from histo_simclr.prepare.item import SYNONYMS, TEXT_FIELDS, Item, Walk
-from histo_simclr.prepare.masks import beside
+from histo_simclr.prepare.masks import with_masks
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
 
@@ -36,14 +36,14 @@ def open_source(
       defaults: what holds for every image that says nothing else (name and data unused).
       pattern: path pattern relative to a folder source, see `compile_pattern`; empty: none.
       labels: CSV listing the images of a folder source; empty: all images in the folder.
-      masks: where the images' masks lie, see `masks.beside`; empty: nowhere, or a CSV says.
+      masks: where the images' masks lie, see `masks.with_masks`; empty: nowhere, or a CSV says.
       extensions: lower-case endings of the files in a folder that are images.
 
     Raises:
       InputError: nothing there, or pattern, labels and masks do not suit the source.
     """
     walk = _open(source, defaults, pattern, labels, extensions)
-    return beside(walk, masks) if masks else walk
+    return with_masks(walk, masks) if masks else walk
 
 
 def _open(
