@@ -29,15 +29,16 @@ RULES = {
     "optimizer": "jax optax",
     "pretrain": "",
     "pretrain.objective": "jax optax",
-    "pretrain.step": "views model pretrain.objective optimizer state mesh jax flax optax",
+    "pretrain.step": "views model pretrain.objective optimizer state update mesh jax flax optax",
     "pretrain.preview": "pictures records input views jax",
     "pretrain.report": "config pictures telemetry jax ml_collections",
-    "pretrain.train": f"{SERVICES} views model optimizer state pretrain input evaluate"
+    "pretrain.train": f"{SERVICES} views model optimizer state update pretrain input evaluate"
     " jax flax optax ml_collections",
     "input": "",
     "input.order": "",
     "input.reader": "input.order records tensorflow",
     "input.device": "mesh jax",
+    "input.feed": "input mesh records jax",
     "evaluate": f"{SERVICES} views model input evaluate jax flax",
     "evaluate.extract": "views.compose model input mesh checkpoint records jax flax",
     "evaluate.heads": "jax optax",
@@ -63,12 +64,13 @@ RULES = {
     "tables": "",
     "mesh": "jax",
     "state": "mesh jax flax optax",
+    "update": "mesh jax flax",
     "checkpoint": "provenance state model mesh jax flax orbax google_crc32c",
     "workdir": "config",
     "telemetry": "clu tensorflow tensorboard",
     "pictures": "matplotlib",
 }
-CORE = ("views", "model", "optimizer", "pretrain.objective", "pretrain.step")
+CORE = ("views", "model", "optimizer", "update", "pretrain.objective", "pretrain.step")
 NOT_IN_CORE = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "argparse", "logging"}
 # Seconds at import, or a clash with the accelerator's memory: only where a function needs them.
 INSIDE_FUNCTIONS = {"clu", "tensorboard", "matplotlib", "tensorflow", "tensorflow_datasets"}
