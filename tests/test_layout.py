@@ -41,10 +41,14 @@ RULES = {
     "input.feed": "input mesh records jax",
     "evaluate": f"{SERVICES} views model input evaluate jax flax",
     "evaluate.extract": "views.compose model input mesh checkpoint records jax flax",
+    "evaluate.finetune": "views model input evaluate.extract evaluate.finetune_step"
+    " evaluate.supervised optimizer state update mesh provenance records jax flax",
+    "evaluate.finetune_step": "model optimizer state update jax flax optax",
     "evaluate.heads": "jax optax",
     # A TFDS name becomes a record set first, as by hand.
     "evaluate.labelled": f"{SERVICES} evaluate.metrics evaluate.splits prepare.write jax",
     "evaluate.splits": "",
+    "evaluate.supervised": "evaluate.metrics jax optax",
     "evaluate.metrics": "",
     "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
     "prepare": "prepare slides records tables image_hash provenance PIL pyarrow"
@@ -71,6 +75,7 @@ RULES = {
     "pictures": "matplotlib",
 }
 CORE = ("views", "model", "optimizer", "update", "pretrain.objective", "pretrain.step")
+CORE += ("evaluate.supervised", "evaluate.finetune_step")
 NOT_IN_CORE = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "argparse", "logging"}
 # Seconds at import, or a clash with the accelerator's memory: only where a function needs them.
 INSIDE_FUNCTIONS = {"clu", "tensorboard", "matplotlib", "tensorflow", "tensorflow_datasets"}
