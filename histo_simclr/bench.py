@@ -62,10 +62,8 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs one case; prints what was found, and with --json once more as the last line."""
-    from histo_simclr.pretrain import train
-
     config = configs.load(args.config, program="pretrain")
-    config.precision = train.compute_dtype(config.precision).name
+    config.precision = meshes.compute_dtype(config.precision).name
     config.model.arch = args.arch or config.model.arch
     config.views.px = config.views.px if args.px is None else args.px
     config.batch_size = config.batch_size if args.batch is None else args.batch

@@ -3,6 +3,7 @@
 import os
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -67,3 +68,10 @@ def compiler_options(mesh: Mesh) -> dict[str, str]:
     # YNNPACK for reductions only. By default it takes convolutions too, and its gradients of
     # kernels are slow: the step takes a third longer (docs/benchmarks.md).
     return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+
+
+def compute_dtype(precision: str) -> jnp.dtype:
+    """bfloat16 on accelerators, float32 on CPU (slower there in bfloat16), unless named."""
+    if precision == "auto":
+        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(precision)

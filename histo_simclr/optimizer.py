@@ -5,6 +5,8 @@ Decay and layer adaptation concern kernels and matrices only: every parameter of
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import optax
@@ -63,6 +65,30 @@ def make(
     """
     rules = {"lars": _lars, "sgd": _sgd, "adamw": _adamw}
     return _choose(rules, name, "optimizer")(rate, weight_decay, momentum)
+
+
+def layerwise(
+    rule: optax.GradientTransformation, *, decay: float, depth_of: Callable[[tuple[Any, ...]], int]
+) -> optax.GradientTransformation:
+    """A rule whose learning rate is multiplied by decay ** depth (arXiv 1801.06146, sec. 3.2).
+
+    Updates, weight decay included, are proportional to the rate, so they are what is multiplied.
+
+    Args:
+      rule: of `make`.
+      decay: per layer, in [0, 1]; 1 changes nothing, 0 moves depth 0 only.
+      depth_of: path of a parameter (names, as in `state.parts`) → layers between it and the output.
+    """
+
+    def scale(updates: optax.Updates, params: optax.Params | None = None) -> optax.Updates:
+        del params
+
+        def scaled(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+            return leaf * decay ** depth_of(tuple(getattr(part, "key", part) for part in path))
+
+        return jax.tree.map_with_path(scaled, updates)
+
+    return optax.chain(rule, optax.stateless(scale))
 
 
 def is_adapted(params: optax.Params) -> optax.Params:

@@ -66,6 +66,11 @@ class Rows(NamedTuple):
     def __len__(self) -> int:
         return len(self.shard)
 
+    def take(self, chosen: np.ndarray) -> "Rows":
+        """Some of the rows, by their numbers or by a mask, in the order given."""
+        located = (self.shard, self.offset, self.length, self.crc)
+        return Rows(self.shards, *(values[chosen] for values in located), self.px)
+
 
 class RecordSet(NamedTuple):
     """One split of a record set: its rows, manifest columns and class names (None: unlabelled).

@@ -29,17 +29,21 @@ RULES = {
     "optimizer": "jax optax",
     "pretrain": "",
     "pretrain.objective": "jax optax",
-    "pretrain.step": "views model pretrain.objective optimizer state mesh jax flax optax",
+    "pretrain.step": "views model pretrain.objective optimizer state update mesh jax flax optax",
     "pretrain.preview": "pictures records input views jax",
     "pretrain.report": "config pictures telemetry jax ml_collections",
-    "pretrain.train": f"{SERVICES} views model optimizer state pretrain input evaluate"
+    "pretrain.train": f"{SERVICES} views model optimizer state update pretrain input evaluate"
     " jax flax optax ml_collections",
     "input": "",
     "input.order": "",
     "input.reader": "input.order records tensorflow",
     "input.device": "mesh jax",
+    "input.feed": "input mesh records jax",
     "evaluate": f"{SERVICES} views model input evaluate jax flax",
     "evaluate.extract": "views.compose model input mesh checkpoint records jax flax",
+    "evaluate.finetune": "views model input evaluate.extract evaluate.finetune_step"
+    " evaluate.supervised optimizer state update mesh provenance records jax flax",
+    "evaluate.finetune_step": "model optimizer state update jax flax optax",
     "evaluate.heads": "jax optax",
     # A TFDS name becomes a record set first, as by hand.
     "evaluate.labelled": f"{SERVICES} evaluate.metrics evaluate.splits prepare.write jax",
@@ -50,6 +54,7 @@ RULES = {
     "evaluate.segment_step": "views.compose mesh evaluate.overlap jax flax",
     "evaluate.splits": "",
     "evaluate.stitch": "",
+    "evaluate.supervised": "evaluate.metrics jax optax",
     "evaluate.metrics": "",
     "evaluate.regression_metrics": "",
     "evaluate.overlap_metrics": "",
@@ -81,12 +86,14 @@ RULES = {
     "tables": "",
     "mesh": "jax",
     "state": "mesh jax flax optax",
+    "update": "mesh jax flax",
     "checkpoint": "provenance state model mesh jax flax orbax google_crc32c",
     "workdir": "config",
     "telemetry": "clu tensorflow tensorboard",
     "pictures": "matplotlib",
 }
-CORE = ("views", "model", "optimizer", "pretrain.objective", "pretrain.step")
+CORE = ("views", "model", "optimizer", "update", "pretrain.objective", "pretrain.step")
+CORE += ("evaluate.supervised", "evaluate.finetune_step")
 NOT_IN_CORE = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "argparse", "logging"}
 # Seconds at import, or a clash with the accelerator's memory: only where a function needs them.
 INSIDE_FUNCTIONS = {"clu", "tensorboard", "matplotlib", "tensorflow", "tensorflow_datasets"}

@@ -141,6 +141,26 @@ def test_adamw_is_the_papers_with_decay_on_kernels_only():
             np.testing.assert_allclose(found[name], value, rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
+def test_layerwise_decay_is_another_rate_for_each_layer(name):
+    arguments = {"weight_decay": 0.05, "momentum": 0.8}
+    with jax.enable_x64(True):
+        start, *gradients = jax.tree.map(
+            jnp.asarray, [{"near": each, "far": each} for each in (PARAMS, *GRADIENTS)]
+        )
+        rule = optimizer.layerwise(
+            optimizer.make(name, rate=0.4, **arguments),
+            decay=0.5,
+            depth_of=lambda path: {"near": 0, "far": 3}[path[0]],
+        )
+        found = run(rule, start, gradients)[-1]
+        for layer, rate in (("near", 0.4), ("far", 0.05)):
+            alone = optimizer.make(name, rate=rate, **arguments)
+            expected = run(alone, start[layer], [each[layer] for each in gradients])[-1]
+            for leaf, value in expected.items():
+                np.testing.assert_allclose(found[layer][leaf], value, rtol=1e-12)
+
+
 def test_unknown_names_and_impossible_schedules_are_refused():
     with pytest.raises(InputError, match=r"'lamb'.*lars, sgd, adamw"):
         optimizer.make("lamb", rate=0.1, weight_decay=0.0, momentum=0.9)

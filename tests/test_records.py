@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from histo_simclr import records
@@ -31,3 +32,13 @@ def test_folder_without_record_sets_is_refused(tmp_path):
         records.find_record_sets(tmp_path)
     with pytest.raises(InputError, match="no such record set"):
         records.find_record_sets(tmp_path / "absent")
+
+
+def test_rows_are_taken_by_number_or_mask_with_all_that_locates_them():
+    columns = (np.arange(5) * factor for factor in (1, 10, 100, 1000))
+    rows = records.Rows(("a", "b"), *columns, 32)
+    taken = rows.take(np.array([4, 1]))
+    assert (len(taken), taken.shards, taken.px) == (2, ("a", "b"), 32)
+    for factor, values in zip((1, 10, 100, 1000), taken[1:5], strict=True):
+        np.testing.assert_array_equal(values, [4 * factor, factor])
+    np.testing.assert_array_equal(rows.take(rows.offset < 20).length, [0, 100])

@@ -20,14 +20,15 @@ class Feed:
     """Puts batches on the devices in a background thread.
 
     Args:
-      batches: this process's part of each global batch, first axis sharded; any dtype. An array
-        must not be written to after it was given out. Consumed and closed in the thread.
+      batches: this process's part of each global batch: an array or a pytree of them, first axis
+        sharded; any dtype. An array must not be written to after it was given out. Consumed and
+        closed in the thread.
       sharding: of the global array.
       depth: batches kept ready on the devices.
     """
 
     def __init__(
-        self, batches: Iterator[np.ndarray], sharding: jax.sharding.Sharding, depth: int = 2
+        self, batches: Iterator[Any], sharding: jax.sharding.Sharding, depth: int = 2
     ) -> None:
         self._batches, self._sharding = batches, sharding
         self._ready: queue.Queue = queue.Queue(maxsize=depth)
@@ -43,8 +44,8 @@ class Feed:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def next(self, pending: Any) -> jax.Array:
-        """The next global batch.
+    def next(self, pending: Any) -> Any:
+        """The next global batch, structured as `batches` gave it.
 
         Args:
           pending: output of the last dispatched step (any pytree of arrays that no later step
@@ -83,7 +84,7 @@ class Feed:
             self._thread.join(timeout=0.01)
         self._drain()
 
-    def _take(self, pending: Any) -> jax.Array | BaseException:
+    def _take(self, pending: Any) -> Any:
         arrays = [leaf for leaf in jax.tree.leaves(pending) if hasattr(leaf, "is_ready")]
         while not all(array.is_ready() for array in arrays):
             try:
@@ -108,13 +109,16 @@ class Feed:
             for batch in self._batches:
                 if self._stopped.is_set():
                     return
-                array = jax.make_array_from_process_local_data(self._sharding, batch)
+                arrays = jax.tree.map(self._on_devices, batch)
                 # Ready means on the device: a transfer under way is input the step waits for.
-                self._ready.put(array.block_until_ready())
-                del array, batch
+                self._ready.put(jax.block_until_ready(arrays))
+                del arrays, batch
         finally:
             if hasattr(self._batches, "close"):
                 self._batches.close()
+
+    def _on_devices(self, part: np.ndarray) -> jax.Array:
+        return jax.make_array_from_process_local_data(self._sharding, part)
 
     def _drain(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """Which rows of the index make batch k: a pure function of (seed, k). Knows no files, no devices.
 
-Training sweeps the rows in a fresh uniform permutation each epoch; evaluation in their own order.
+Training sweeps the rows in a fresh uniform permutation each epoch, or each class in permutations of
+its own; evaluation takes the rows in their own order.
 The position in the data is the step number alone, so that resuming means starting at it.
 """
 
@@ -58,6 +59,38 @@ def batch_rows(step: int, *, seed: int, n: int, batch_size: int) -> np.ndarray:
     epoch, position = divmod(int(step), steps_per_epoch)
     start = position * batch_size
     return epoch_order(seed, epoch, n)[start : start + batch_size]
+
+
+def balanced_rows(step: int, *, seed: int, classes: np.ndarray, batch_size: int) -> np.ndarray:
+    """Rows of the global batch of one step, every class equally often.
+
+    The classes take turns along all batches, so that no two of K differ by more than one place, in
+    a batch or in all so far. Each class is swept in permutations of its own, without a rest: its
+    rows, too, are taken equally often. A row is twice in a batch only where its class has fewer
+    rows than places in it, or at the border of two sweeps.
+
+    Args:
+      step: >= 0.
+      seed: of the run, >= 0.
+      classes: (n,) integers >= 0; numbers that do not occur take no turns. All equal: plain
+        sampling, for any n >= 1.
+      batch_size: of the global batch.
+
+    Returns:
+      (batch_size,) int64.
+    """
+    kinds, numbers = np.unique(classes, return_inverse=True)
+    places = int(step) * batch_size + np.arange(batch_size)
+    rows = np.empty(batch_size, np.int64)
+    for number in range(len(kinds)):
+        members, mine = np.flatnonzero(numbers == number), places % len(kinds) == number
+        sweeps, positions = np.divmod(places[mine] // len(kinds), len(members))
+        drawn = np.empty(len(positions), np.int64)
+        for sweep in np.unique(sweeps):
+            permutation = np.random.default_rng([seed, sweep, number]).permutation(members)
+            drawn[sweeps == sweep] = permutation[positions[sweeps == sweep]]
+        rows[mine] = drawn
+    return rows
 
 
 def host_slice(rows: np.ndarray, process: int, processes: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from histo_simclr import mesh as meshes
+from histo_simclr import update
 from histo_simclr.pretrain import objective
 
 Views = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -43,21 +43,17 @@ def pretrain_step(
     Returns:
       The new arrays, and metrics of this step as float32 scalars (see `measure`).
     """
-    model, optimizer = nnx.merge(graph, arrays)
-    step = optimizer.step[...]
-    key = jax.random.fold_in(seed_key, step)
 
-    def loss_fn(model: nnx.Module) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    def simclr_loss(model: nnx.Module, key: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         # One forward: both views share statistics. Pair by pair: no view leaves its device.
         pairs = jnp.stack(views(key, patches), axis=1)
         features, projections = model(pairs.reshape(-1, *pairs.shape[2:]))
         projections = jnp.concatenate((projections[0::2], projections[1::2]))
         return loss_of(projections), (features, projections)
 
-    (loss, outputs), gradients = nnx.value_and_grad(loss_fn, has_aux=True)(model)
-    optimizer.update(model, gradients)
-    metrics = measure(loss, *outputs, gradients) | {"learning_rate": jnp.float32(rate(step))}
-    return nnx.state((model, optimizer)), metrics
+    done = update.update(arrays, seed_key, graph=graph, loss_of=simclr_loss)
+    metrics = measure(done.loss, *done.outputs, done.gradients)
+    return done.arrays, metrics | {"learning_rate": jnp.float32(rate(done.step))}
 
 
 def measure(
@@ -86,11 +82,5 @@ def compile_step(
     mesh: Mesh, *, graph: nnx.GraphDef, views: Views, loss_of: Objective, rate: optax.Schedule
 ) -> Callable:
     """`pretrain_step` jitted for a mesh: batch sharded over `data`, state whole and donated."""
-    whole, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
-    return jax.jit(
-        partial(pretrain_step, graph=graph, views=views, loss_of=loss_of, rate=rate),
-        in_shardings=(whole, split, whole),
-        out_shardings=(whole, whole),
-        donate_argnums=0,
-        compiler_options=meshes.compiler_options(mesh),
-    )
+    bound = partial(pretrain_step, graph=graph, views=views, loss_of=loss_of, rate=rate)
+    return update.compile_step(bound, mesh)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jax.experimental import multihost_utils
@@ -21,18 +20,17 @@ from histo_simclr import (
     records,
     state,
     telemetry,
+    update,
     workdir,
 )
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
 from histo_simclr.evaluate import labelled, linear_eval
-from histo_simclr.input import device, order, reader
+from histo_simclr.input import device, feed, order, reader
 from histo_simclr.model.simclr import SimCLR
 from histo_simclr.pretrain import objective, preview, report, step
 from histo_simclr.views import compose
 
-# Steps that Python may be ahead of the device: enough to hide dispatch, and input wait stays true.
-AHEAD = 2
 OBJECTIVES = {"nt_xent": objective.nt_xent, "dcl": objective.dcl}
 
 
@@ -52,7 +50,7 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
     """
     meshes.start()
     mesh = meshes.make()
-    config.precision = compute_dtype(config.precision).name  # what was done, not "auto"
+    config.precision = meshes.compute_dtype(config.precision).name  # what was done, not "auto"
     rows, mix = records.load_mix(config.data.mix)
     configs.check(config, devices=mesh.size, mix_px=rows.px)
     check_evaluation(config.evaluation)
@@ -94,7 +92,7 @@ def recipe(config: ml_collections.ConfigDict, plan: configs.Plan) -> dict[str, C
     )
     return {
         "views": functools.partial(
-            compose.two_views, **config.views, dtype=compute_dtype(config.precision)
+            compose.two_views, **config.views, dtype=meshes.compute_dtype(config.precision)
         ),
         "loss_of": functools.partial(
             OBJECTIVES[config.objective.name], temperature=config.objective.temperature
@@ -109,7 +107,7 @@ def build(
     config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, plan: configs.Plan
 ) -> Program:
     """Initialised state and compiled step; everything that the recipe decides is bound here."""
-    bound, dtype = recipe(config, plan), compute_dtype(config.precision)
+    bound, dtype = recipe(config, plan), meshes.compute_dtype(config.precision)
     split = state.init(
         lambda rngs: SimCLR(**config.model, rngs=rngs, dtype=dtype),
         optimizer.make(
@@ -122,11 +120,7 @@ def build(
         sharding=meshes.replicated(mesh),
     )
     compiled = step.compile_step(mesh, graph=split.graph, **bound)
-    # Views must not share the stream that drew the parameters.
-    whole = meshes.replicated(mesh)
-    seed = config.seed
-    draw = jax.jit(lambda: jax.random.fold_in(jax.random.key(seed), 1), out_shardings=whole)
-    return Program(compiled, split, draw())
+    return Program(compiled, split, update.seed_key(config.seed, mesh))
 
 
 def train(
@@ -161,7 +155,7 @@ def train(
     with (
         contextlib.closing(saved),
         contextlib.closing(told),
-        feed(rows, config, first, plan.total_steps, mesh, watch) as batches,
+        batches_of(rows, config, first, plan.total_steps, mesh, watch) as batches,
         terminated() as stop,
         jax.transfer_guard("disallow"),
     ):
@@ -169,8 +163,8 @@ def train(
             patches = batches.next(pending=window[-1] if window else None)
             arrays, metrics = program.step(arrays, patches, program.seed_key)
             window.append(metrics)
-            if len(window) > AHEAD:
-                jax.block_until_ready(window[-1 - AHEAD])
+            if len(window) > update.AHEAD:
+                jax.block_until_ready(window[-1 - update.AHEAD])
             last, logs = done == plan.total_steps, done % config.run.log_every == 0
             stops = stop(agree=logs)
             saves = last or stops or is_due(done, config.run)
@@ -208,7 +202,7 @@ def evaluate(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, place: 
         report.say(linear_eval.format_table(results))
 
 
-def feed(
+def batches_of(
     rows: records.Rows,
     config: ml_collections.ConfigDict,
     first: int,
@@ -216,18 +210,19 @@ def feed(
     mesh: jax.sharding.Mesh,
     watch: reader.Watch,
 ) -> device.Feed:
-    """Global batches `first` to `stop - 1` on the devices; this process reads its share of each."""
-
-    def my_rows(number: int) -> Any:
-        drawn = order.batch_rows(
-            number, seed=config.seed, n=len(rows), batch_size=config.batch_size
-        )
-        return order.host_slice(drawn, jax.process_index(), jax.process_count())
-
-    host_batches = reader.read(
-        rows, my_rows, start=first, stop=stop, max_corrupt=config.data.max_corrupt, watch=watch
+    """Global batches `first` to `stop - 1`, as the configuration draws them."""
+    return feed.global_batches(
+        rows,
+        functools.partial(
+            order.batch_rows, seed=config.seed, n=len(rows), batch_size=config.batch_size
+        ),
+        start=first,
+        stop=stop,
+        mesh=mesh,
+        max_corrupt=config.data.max_corrupt,
+        watch=watch,
+        depth=config.run.prefetch,
     )
-    return device.Feed(host_batches, meshes.batch_sharding(mesh), depth=config.run.prefetch)
 
 
 def origin(config: ml_collections.ConfigDict, mix: dict[str, Any]) -> provenance.Provenance:
@@ -267,10 +262,3 @@ def terminated() -> Iterator[Callable[..., bool]]:
         yield stop
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def compute_dtype(precision: str) -> jnp.dtype:
-    """bfloat16 on accelerators, float32 on CPU (slower there in bfloat16), unless named."""
-    if precision == "auto":
-        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.dtype(precision)

@@ -1,8 +1,9 @@
-"""Two views of each patch for training, one plain view for evaluation.
+"""Random views of each patch for training, one plain view for evaluation.
 
 The one place that normalizes. Arrays in, arrays out: all numbers come as arguments.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -13,10 +14,11 @@ from histo_simclr.views import blur, color, geometry
 BLUR_REFERENCE_PX = 224  # the side at which SimCLR states its sigma
 
 
-def two_views(
+def random_views(
     key: jax.Array,
     patches: jax.Array,
     *,
+    count: int,
     px: int,
     crop_scale: tuple[float, float],
     crop_ratio: tuple[float, float],
@@ -35,8 +37,8 @@ def two_views(
     mean: Sequence[float],
     std: Sequence[float],
     dtype: jnp.dtype = jnp.float32,
-) -> tuple[jax.Array, jax.Array]:
-    """Two independent random views of each patch (SimCLR, arXiv 2002.05709, appendix A).
+) -> tuple[jax.Array, ...]:
+    """Independent random views of each patch (SimCLR, arXiv 2002.05709, appendix A).
 
     In this order: random resized crop, flips, quarter turns; brightness, contrast, saturation,
     hue; gray; Gaussian blur; normalization. What happens to example i depends on (key, i) alone:
@@ -45,6 +47,7 @@ def two_views(
     Args:
       key: typed key of the step.
       patches: (B, H, W, 3) uint8.
+      count: views of each patch.
       px: side of the views.
       crop_scale: range of the box's share of the patch's area, in (0, 1].
       crop_ratio: range of the box's width / height.
@@ -61,7 +64,7 @@ def two_views(
         computed, in float32 at least.
 
     Returns:
-      (view1, view2), each (B, px, px, 3) of dtype, normalized.
+      `count` views, each (B, px, px, 3) of dtype, normalized.
     """
 
     def draw(chances: jax.Array) -> tuple[geometry.Placement, color.Jitter, jax.Array]:
@@ -101,9 +104,12 @@ def two_views(
     # JAX's partitionable generator (its default) counts elements in order, and the batch comes
     # first: the numbers of example i are the same in any batch and computed where i lies.
     total = geometry.CHANCES + color.CHANCES + blur.CHANCES
-    chances = jax.random.uniform(key, (len(patches), 2, total), jnp.float32)
-    first, second = (jax.vmap(draw)(chances[:, number]) for number in range(2))
-    return view(*first), view(*second)
+    chances = jax.random.uniform(key, (len(patches), count, total), jnp.float32)
+    return tuple(view(*jax.vmap(draw)(chances[:, number])) for number in range(count))
+
+
+# What pretraining contrasts.
+two_views = functools.partial(random_views, count=2)
 
 
 def plain_view(

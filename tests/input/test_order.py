@@ -72,3 +72,51 @@ def test_evaluation_sees_every_row_once_in_order(n):
 def test_evaluation_of_nothing_is_refused():
     with pytest.raises(InputError, match="no patches"):
         order.sequential(0, 4)
+
+
+CLASSES = np.repeat([3, 0, 7], [2, 9, 31])  # numbers need not be 0 to K - 1
+
+
+def balanced(step: int, seed: int = 7, batch_size: int = 8) -> np.ndarray:
+    return order.balanced_rows(step, seed=seed, classes=CLASSES, batch_size=batch_size)
+
+
+def test_every_class_is_taken_equally_often():
+    batches = [balanced(step) for step in range(300)]
+    for rows in batches:  # 8 places for 3 classes
+        assert sorted(np.unique(CLASSES[rows], return_counts=True)[1]) == [2, 3, 3]
+    counts = np.unique(CLASSES[np.concatenate(batches)], return_counts=True)[1]
+    np.testing.assert_array_equal(counts, 800)
+
+
+def test_every_row_of_a_class_is_taken_equally_often():
+    rows = np.concatenate([balanced(step) for step in range(300)])
+    counts = np.bincount(rows, minlength=len(CLASSES))
+    for kind, size in ((3, 2), (0, 9), (7, 31)):
+        mine = counts[kind == CLASSES]
+        assert mine.min() >= 800 // size
+        assert mine.max() <= -(-800 // size)
+
+
+def test_classes_are_swept_in_new_permutations():
+    rows = np.concatenate([balanced(step) for step in range(100)])
+    mine = rows[CLASSES[rows] == 0]
+    sweeps = mine[: len(mine) // 9 * 9].reshape(-1, 9)
+    np.testing.assert_array_equal(np.sort(sweeps, axis=1), np.tile(np.arange(2, 11), (29, 1)))
+    assert len(np.unique(sweeps, axis=0)) > 25
+
+
+def test_a_balanced_batch_is_a_function_of_seed_and_step():
+    np.testing.assert_array_equal(balanced(100_003), balanced(100_003))
+    assert not np.array_equal(balanced(3), balanced(4))
+    assert not np.array_equal(balanced(3), balanced(3, seed=8))
+
+
+def test_one_class_is_plain_sampling_of_however_few_rows():
+    rows = np.concatenate(
+        [
+            order.balanced_rows(step, seed=0, classes=np.zeros(5, int), batch_size=8)
+            for step in range(10)
+        ]
+    )
+    np.testing.assert_array_equal(np.bincount(rows), 16)

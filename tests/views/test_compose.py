@@ -47,6 +47,17 @@ def test_views_do_not_depend_on_the_number_of_devices(two_views, patches):
         assert collective not in text
 
 
+def test_a_single_view_depends_on_key_and_place_alone(recipe, patches):
+    same = jnp.broadcast_to(patches[:1], patches.shape)
+    one = jax.jit(functools.partial(compose.random_views, count=1, px=PX, **recipe))
+    (view,) = one(jax.random.key(0), same)
+    assert view.shape == (len(patches), PX, PX, 3)
+    assert np.abs(view[1:] - view[:1]).mean(axis=(1, 2, 3)).min() > 0.01
+    (again,) = one(jax.random.key(0), same[:2])
+    # Other shapes may be summed in another order: float32 rounding, on a range of 2.
+    np.testing.assert_allclose(again, view[:2], rtol=0, atol=2e-6)
+
+
 def test_views_differ_from_each_other_between_patches_and_between_keys(two_views, patches):
     same = np.repeat(patches[:1], 16, axis=0)
     first, second = (np.asarray(view) for view in two_views(jax.random.key(0), same))
