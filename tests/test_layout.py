@@ -44,7 +44,18 @@ RULES = {
     # A TFDS name becomes a record set first, as by hand.
     "evaluate.labelled": f"{SERVICES} evaluate.metrics evaluate.splits prepare.write jax",
     "evaluate.splits": "",
+    "evaluate.folds": "",
+    "evaluate.checks": "",
+    "evaluate.few_labels": "",
+    "evaluate.bags": "",
     "evaluate.metrics": "",
+    "evaluate.regression": "",
+    "evaluate.probe": "evaluate.checks evaluate.folds evaluate.heads",
+    "evaluate.sgd_probe": "evaluate.checks jax optax",
+    "evaluate.knn": "evaluate.checks evaluate.folds evaluate.metrics jax",
+    "evaluate.centroid": "evaluate.checks evaluate.knn",
+    "evaluate.ridge": "evaluate.checks evaluate.folds",
+    "evaluate.mil": "evaluate.bags evaluate.checks jax optax flax",
     "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
     "prepare": "prepare slides records tables image_hash provenance PIL pyarrow"
     " yaml tensorflow_datasets tensorflow",
