@@ -23,7 +23,9 @@ RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
     "cli": f"{SERVICES} views prepare pretrain.preview input evaluate image_hash bench jax",
-    "bench": "config records mesh views input pretrain jax",
+    "bench": "bench_probe bench_extract config records mesh views input pretrain jax",
+    "bench_extract": "records mesh model evaluate.extract jax flax",
+    "bench_probe": "evaluate.heads evaluate.knn evaluate.probe jax sklearn",
     "views": "views jax",
     "model": "model jax flax",
     "optimizer": "jax optax",
@@ -83,7 +85,7 @@ CORE = ("views", "model", "optimizer", "pretrain.objective", "pretrain.step")
 NOT_IN_CORE = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "argparse", "logging"}
 # Seconds at import, or a clash with the accelerator's memory: only where a function needs them.
 INSIDE_FUNCTIONS = {"clu", "tensorboard", "matplotlib", "tensorflow", "tensorflow_datasets"}
-INSIDE_FUNCTIONS |= {"apache_beam", "fsspec"}
+INSIDE_FUNCTIONS |= {"apache_beam", "fsspec", "sklearn"}
 TENSORFLOW_AT_THE_TOP = {"input.reader"}
 # Words that say where a thing was put, not what it is.
 FORBIDDEN_STEMS = {"utils", "util", "common", "misc", "helpers", "helper"}
