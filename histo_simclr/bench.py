@@ -1,7 +1,8 @@
-"""`histo-simclr bench CASE`: how fast the parts of pretraining run here, and what the step costs.
+"""`histo-simclr bench CASE`: how fast the parts of a run are here, and what the step costs.
 
-Each case times or compiles what a run uses, from the same configuration. Rates count patches, two
-views each. The keys of the JSON line are those of the program it is compared with.
+Each case times or compiles what a run uses, from the same configuration (`probe` needs none).
+Rates count patches; those of pretraining two views each. The keys of the JSON line are those of the
+program it is compared with.
 """
 
 import argparse
@@ -9,7 +10,6 @@ import contextlib
 import itertools
 import json
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -21,9 +21,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from histo_simclr import bench_extract, bench_probe, records
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
-from histo_simclr import records
 from histo_simclr.errors import InputError
 from histo_simclr.input import device, order, reader
 from histo_simclr.views import compose
@@ -33,7 +33,9 @@ CASES = {
     "views": "two views of a batch that lies on the device",
     "step": "the whole pretraining step, or network and update on ready views",
     "cost": "FLOPs, bytes and memory of the step, by the compiler and by hand; runs nothing",
+    "extract": "records → features, beside the encoder alone on patches that lie on the device",
 }
+PROBE = "the linear probe beside scikit-learn's, and nearest neighbors; on made-up features"
 # GFLOP of one patch's convolutions at 224 px, counted layer by layer (tests/test_bench.py counts
 # ResNet-18's again): 2 a multiply-add, two views, forward and backward. Grows with the area.
 HAND_GFLOP = {"resnet18": 21.3, "resnet34": 43.5, "resnet50": 48.6, "resnet101": 93.1}
@@ -54,14 +56,21 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         case.add_argument("--steps", type=int, default=20, help="timed steps (20); cost runs none")
         case.add_argument("--warmup", type=int, default=5, help="steps before them (5)")
         case.add_argument("--json", action="store_true", help="a JSON line at the end")
+    bench_probe.add_arguments(cases.add_parser("probe", help=PROBE, description=PROBE))
     cases.choices["step"].add_argument("--ready-views", action="store_true", help="leave out views")
-    source = cases.choices["input"].add_mutually_exclusive_group(required=True)
-    source.add_argument("--mix", help="folder written by `histo-simclr mix`")
-    source.add_argument("--records", help="record set: DIR[:split], split train by default")
+    for name in ("input", "extract"):
+        source = cases.choices[name].add_mutually_exclusive_group(required=True)
+        source.add_argument("--mix", help="folder written by `histo-simclr mix`")
+        source.add_argument("--records", help="record set: DIR[:split], split train by default")
 
 
 def run(args: argparse.Namespace) -> None:
     """Runs one case; prints what was found, and with --json once more as the last line."""
+    if args.case == "probe":
+        measured, line = bench_probe.clock(args)
+        _print(measured | _machine(meshes.make(1)), line, args)
+        return
+
     config = configs.load(args.config, program="pretrain")
     config.precision = meshes.compute_dtype(config.precision).name
     config.model.arch = args.arch or config.model.arch
@@ -70,27 +79,46 @@ def run(args: argparse.Namespace) -> None:
     # Costs are those of the whole batch on one device, whatever there is.
     mesh = meshes.make(1 if args.case == "cost" else None)
     configs.check(config, devices=mesh.size, mix_px=config.data.px)
-    measured, line = (count if args.case == "cost" else clock)(config, mesh, args)
-    chip = mesh.devices.flat[0]
-    peak = (chip.memory_stats() or {}).get("peak_bytes_in_use")
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in KiB, on macOS in bytes
+    if args.case == "extract":
+        measured, line = bench_extract.clock(_rows(args), config, mesh, args)
+    else:
+        measured, line = (count if args.case == "cost" else clock)(config, mesh, args)
     measured |= {
-        "program": "histo_simclr",
         "mode": args.case,
         "arch": config.model.arch,
         "size": config.views.px,
         "batch": config.batch_size,
         "optimizer": config.optimizer.name,
         "amp": {"bfloat16": "bf16", "float32": "off"}[config.precision],
+    }
+    head = "{mode}, {arch}, {size} px, batch {batch}, amp {amp}, {devices} x {device}: "
+    _print(measured | _machine(mesh), head + line, args)
+
+
+def _rows(args: argparse.Namespace) -> records.Rows:
+    """The rows of --mix or --records."""
+    if args.mix:
+        return records.load_mix(args.mix)[0]
+    folder, _, split = args.records.partition(":")
+    return records.load_record_set(folder, split or "train").rows
+
+
+def _machine(mesh: Mesh) -> dict[str, Any]:
+    chip = mesh.devices.flat[0]
+    peak = (chip.memory_stats() or {}).get("peak_bytes_in_use")
+    return {
+        "program": "histo_simclr",
         "device": platform.machine() if chip.platform == "cpu" else chip.device_kind,
         "devices": mesh.size,
         "peak_memory_mib": peak and round(peak / 2**20),
-        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit),
+        "peak_rss_mib": round(bench_probe.peak_rss_mib()),
         "jax": jax.__version__,
         "python": platform.python_version(),
     }
-    head = "{mode}, {arch}, {size} px, batch {batch}, amp {amp}, {devices} x {device}: "
-    print((head + line + ", peak RSS {peak_rss_mib:,} MiB").format(**measured))
+
+
+def _print(measured: dict[str, Any], line: str, args: argparse.Namespace) -> None:
+    print((line + ", peak RSS {peak_rss_mib:,} MiB").format(**measured))
     if args.json:
         print(json.dumps(measured))
 
@@ -140,11 +168,7 @@ def clock(config: Any, mesh: Mesh, args: argparse.Namespace) -> tuple[dict, str]
 
 def input_steps(config: Any, mesh: Mesh, args: argparse.Namespace) -> tuple[float, Iterator]:
     """Records → read, checked, decoded → device → two views, by a run's own input."""
-    if args.mix:
-        rows, _ = records.load_mix(args.mix)
-    else:
-        folder, _, split = args.records.partition(":")
-        rows = records.load_record_set(folder, split or "train").rows
+    rows = _rows(args)
     draw = partial(order.batch_rows, seed=config.seed, n=len(rows), batch_size=config.batch_size)
     compile_s, views = _views(config, mesh, rows.px)
     # Without end: reading ahead must go on to the last timed step.

@@ -121,5 +121,5 @@ COMMANDS = {
     "prepare": (_prepare, "patch images or a TFDS set → a record set"),
     "mix": (_mix, "record sets → a mix: which patches to pretrain on"),
     "views": (_views, "a picture of patches beside their views"),
-    "bench": (_bench, "how fast input, views and step run here; what the step costs"),
+    "bench": (_bench, "how fast input, views, step and probe run here; what the step costs"),
 }

@@ -102,6 +102,31 @@ def test_the_step_on_ready_views_starts_at_chance_and_moves(capsys):
 
 
 @pytest.mark.usefixtures("one_device")
+def test_extraction_is_timed_beside_the_encoder_alone(capsys):
+    sample = str(ROOT / "data" / "sample" / "mix")
+    arguments = (f"--mix={sample}", "--px=96", "--batch=8", "--steps=2", "--warmup=1")
+    result = printed(capsys, "extract", *arguments)
+    assert result["images_per_s"] > 0
+    # Reading is extra work: beyond the noise of a busy machine it makes nothing faster.
+    assert 0.05 < result["share_of_forward"] < 3
+    assert result["compile_s"] > 0
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_probe_is_timed_beside_scikit_learns_at_an_equal_loss(classes, capsys):
+    sizes = {"examples": 1000, "queries": 50, "dimensions": 12, "strengths": 3, "folds": 2}
+    arguments = [f"--{name}={size}" for name, size in sizes.items()]
+    arguments += [f"--classes={classes}", "--neighbors=9", "--peer-folds=2", "--json"]
+    assert cli.main(["bench", "probe", *arguments]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result | sizes == result
+    assert abs(result["loss_above_least"]) < 1e-6
+    assert abs(result["loss_above_most"]) < 1e-6
+    assert result["ratio"] == pytest.approx(result["peer_s"] / result["probe_s"], rel=1e-2)
+    assert result["knn_s"] > 0
+
+
+@pytest.mark.usefixtures("one_device")
 def test_cost_agrees_with_a_count_by_hand(capsys):
     result = printed(capsys, "cost", "--px=96", "--batch=8")
     ready, whole = result["ready"], result["whole"]
@@ -126,6 +151,9 @@ def test_the_stated_count_is_that_of_the_layers():
         (["step", "--px=96", "--batch=12"], "config.batch_size"),  # 8 devices
         (["views", "--px=-1"], "config.views.px"),
         (["views", "--steps=0"], "--steps"),
+        (["probe", "--folds=1"], "--folds"),
+        (["probe", "--queries=0"], "--queries"),
+        (["extract", "--mix=nowhere"], "nowhere"),
         (["input", "--mix=nowhere", "--px=96", "--batch=8"], "nowhere"),
     ],
 )

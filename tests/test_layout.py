@@ -23,7 +23,9 @@ RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
     "cli": f"{SERVICES} views prepare pretrain.preview input evaluate image_hash bench jax",
-    "bench": "config records mesh views input pretrain jax",
+    "bench": "bench_probe bench_extract config records mesh views input pretrain jax",
+    "bench_extract": "records mesh model evaluate.extract jax flax",
+    "bench_probe": "evaluate.heads evaluate.knn evaluate.probe jax sklearn",
     "views": "views jax",
     "model": "model jax flax",
     "optimizer": "jax optax",
@@ -68,6 +70,16 @@ RULES = {
     # What leaks is known from the files that prepare wrote, and compared as mix does.
     "evaluate.leaks": "records prepare.near prepare.candidates prepare.registry pyarrow",
     "evaluate.seen": "records provenance evaluate.leaks prepare.candidates pyarrow",
+    "evaluate.folds": "",
+    "evaluate.checks": "",
+    "evaluate.few_labels": "",
+    "evaluate.bags": "",
+    "evaluate.probe": "evaluate.checks evaluate.folds evaluate.heads",
+    "evaluate.sgd_probe": "evaluate.checks jax optax",
+    "evaluate.knn": "evaluate.checks evaluate.folds evaluate.metrics evaluate.neighbors jax",
+    "evaluate.centroid": "evaluate.checks evaluate.neighbors",
+    "evaluate.ridge": "evaluate.checks evaluate.folds",
+    "evaluate.mil": "evaluate.bags evaluate.checks jax optax flax",
     "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
     "prepare": "prepare slides records tables image_hash provenance PIL pyarrow"
     " yaml tensorflow_datasets tensorflow",
@@ -97,7 +109,7 @@ CORE += ("evaluate.supervised", "evaluate.finetune_step")
 NOT_IN_CORE = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "argparse", "logging"}
 # Seconds at import, or a clash with the accelerator's memory: only where a function needs them.
 INSIDE_FUNCTIONS = {"clu", "tensorboard", "matplotlib", "tensorflow", "tensorflow_datasets"}
-INSIDE_FUNCTIONS |= {"apache_beam", "fsspec"}
+INSIDE_FUNCTIONS |= {"apache_beam", "fsspec", "sklearn"}
 TENSORFLOW_AT_THE_TOP = {"input.reader"}
 # Words that say where a thing was put, not what it is.
 FORBIDDEN_STEMS = {"utils", "util", "common", "misc", "helpers", "helper"}

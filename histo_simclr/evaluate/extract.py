@@ -5,7 +5,7 @@ last batch is dropped. Labels are none of this module's business.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -46,18 +46,35 @@ def features(
       InputError: a record that is corrupt or does not decode (a substitute would have the wrong
         label), or no rows.
     """
-    graph, state = nnx.split(encoder)
-    sharding, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
-    # By way of the host: what one device holds cannot go to those of other processes.
-    state = jax.device_put(jax.tree.map(np.asarray, state), whole)
-    encode = _program(_Structure(graph), mesh, px, tuple(map(float, mean)), tuple(map(float, std)))
+    sharding = meshes.batch_sharding(mesh)
+    encode = encoding(encoder, px=px, mean=mean, std=std, mesh=mesh)
     done: list[jax.Array] = []
     for patches in _batches(rows, -(-batch_size // mesh.size) * mesh.size):
-        done.append(encode(state, jax.make_array_from_process_local_data(sharding, patches)))
+        done.append(encode(jax.make_array_from_process_local_data(sharding, patches)))
         if len(done) > 1:
             # One batch behind: reading goes on while the device works, and no queue builds up.
             jax.block_until_ready(done[-2])
     return np.concatenate([np.asarray(batch) for batch in done])[: len(rows)]
+
+
+def encoding(
+    encoder: ResNet,
+    *,
+    px: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    mesh: jax.sharding.Mesh,
+) -> Callable[[jax.Array], jax.Array]:
+    """What `features` runs on the device: (B, side, side, 3) uint8 → (B, num_features) float32.
+
+    Args:
+      encoder, px, mean, std, mesh: see `features`; B is divisible by the number of devices.
+    """
+    graph, state = nnx.split(encoder)
+    # By way of the host: what one device holds cannot go to those of other processes.
+    state = jax.device_put(jax.tree.map(np.asarray, state), meshes.replicated(mesh))
+    program = _program(_Structure(graph), mesh, px, tuple(map(float, mean)), tuple(map(float, std)))
+    return functools.partial(program, state)
 
 
 def color_histogram(rows: records.Rows, *, bins: int, batch_size: int) -> np.ndarray:

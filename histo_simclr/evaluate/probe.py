@@ -1,10 +1,14 @@
-"""One probe, from features to predictions: how its strength is chosen, and what then is fitted."""
+"""One probe, from features to predictions: how its strength is chosen, and what then is fitted.
+
+By one held-out part (the linear evaluation program), or by folds of whole groups (the suite).
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from histo_simclr.evaluate import heads
+from histo_simclr.evaluate import checks, heads
+from histo_simclr.evaluate.folds import grouped_folds
 
 # Norm of the gradient; scikit-learn's default stops when the largest component is below 1e-4.
 TOLERANCE = 1e-5
@@ -47,16 +51,8 @@ def probe(
       num_classes: K.
       strengths: candidates.
     """
-    solved = heads.fit_linear(
-        train,
-        labels,
-        np.stack([~held, np.ones_like(held)]),
-        num_classes=num_classes,
-        strengths=strengths,
-        standardize=True,
-        tolerance=TOLERANCE,
-        max_iterations=MAX_ITERATIONS,
-    )
+    parts = np.stack([~held, np.ones_like(held)])
+    solved = _solve(train, labels, parts, num_classes=num_classes, strengths=strengths)
     losses = [
         heads.cross_entropy(solved, train[held], labels[held], fold=0, strength=index)
         for index in range(len(strengths))
@@ -64,3 +60,67 @@ def probe(
     chosen = int(np.argmin(losses))
     probabilities = heads.probabilities(solved, test, fold=1, strength=chosen)
     return Probed(probabilities, train.shape[1], strengths[chosen], losses)
+
+
+def cross_validated(
+    train: np.ndarray,
+    test: np.ndarray,
+    *,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    num_classes: int,
+    strengths: tuple[float, ...],
+    folds: int,
+    seed: int,
+) -> Probed:
+    """Chooses the strength by cross-entropy on folds of whole groups, then fits all of train.
+
+    Args:
+      train, test: (n, D), (m, D) features of one dtype.
+      labels: (n,) of train, integers in [0, K).
+      groups: (n,) names; those of a fold are fitted on none of its own.
+      num_classes: K.
+      strengths: candidates for C.
+      folds, seed: see `folds.grouped_folds`.
+
+    Returns:
+      Probed; `validation` is the mean over all of train, each example judged out of fold.
+
+    Raises:
+      InputError: features or labels that cannot be used, or groups that allow no folds.
+      NotConverged: a probe stopped short of its optimum.
+    """
+    checks.check_features(train, test)
+    checks.check_labels(labels, count=len(train), num_classes=num_classes)
+    fold = grouped_folds(labels, groups, folds=folds, seed=seed)
+    held = fold[None] == np.arange(fold.max() + 1)[:, None]
+    solved = _solve(train, labels, ~held, num_classes=num_classes, strengths=strengths)
+    sums = [
+        sum(
+            part.sum()
+            * heads.cross_entropy(solved, train[part], labels[part], fold=number, strength=index)
+            for number, part in enumerate(held)
+        )
+        for index in range(len(strengths))
+    ]
+    chosen = int(np.argmin(sums))
+    everything = np.ones((1, len(labels)), bool)
+    final = _solve(
+        train, labels, everything, num_classes=num_classes, strengths=(strengths[chosen],)
+    )
+    probabilities = heads.probabilities(final, test, fold=0, strength=0)
+    losses = [float(total / len(labels)) for total in sums]
+    return Probed(probabilities, train.shape[1], strengths[chosen], losses)
+
+
+def _solve(train, labels, folds, *, num_classes, strengths) -> heads.Heads:
+    return heads.fit_linear(
+        train,
+        labels,
+        folds,
+        num_classes=num_classes,
+        strengths=strengths,
+        standardize=True,
+        tolerance=TOLERANCE,
+        max_iterations=MAX_ITERATIONS,
+    )
