@@ -52,7 +52,6 @@ def nearest(
 
 
 def unit_length(features: np.ndarray) -> np.ndarray:
-    """(n, D) float32 rows divided by their lengths; a row of zeros stays."""
-    features = np.asarray(features, np.float32)
+    """(n, D) rows divided by their lengths, of the same dtype; a row of zeros stays."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     return features / np.where(lengths > 0, lengths, 1)
