@@ -28,11 +28,13 @@ def main(_: list[str]) -> None:
         from histo_simclr.pretrain.train import run
     elif config.program == "linear_eval":
         from histo_simclr.evaluate.linear_eval import run
+    elif config.program == "evaluate":
+        from histo_simclr.evaluate.suite import run
     else:
         raise InputError(
             f"unknown program {config.program!r}",
             where="config.program",
-            way_out="choose pretrain or linear_eval",
+            way_out="choose pretrain, linear_eval or evaluate",
         )
     run(config, Path(WORKDIR.value or default_workdir(sys.argv)))
 

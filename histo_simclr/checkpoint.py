@@ -7,6 +7,7 @@ asynchronous and atomic: a step's folder has its final name only when whole.
 
 import contextlib
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -152,6 +153,12 @@ def resolve(path: str | Path) -> Path:
 def read_provenance(path: Path) -> Provenance:
     """Provenance of one step's folder."""
     return Provenance.from_json(_read_metadata(path)["provenance"], where=path)
+
+
+def digest(path: Path) -> str:
+    """Changes with any leaf, setting or mix of one step's folder; reads its metadata only."""
+    content = json.dumps(_read_metadata(path), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def restore_items(
