@@ -104,7 +104,8 @@ def _difference(
         permutations=permutations,
         seed=SEED,
     )[task.metric]
-    scale = task.bounds[1] - task.bounds[0] if task.metric == "l1" else 1.0
+    # What matters in an error depends on the targets' range.
+    scale = float(np.ptp(judged.block.one.truth)) if task.metric == "l1" else 1.0
     plural = "patches" if judged.unit == "patch" else f"{judged.unit}s"
     note = statistics.power_note(difference, units=judged.units, unit=plural, margin=margin * scale)
     return {

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from histo_simclr import pictures, provenance, tables, workdir
-from histo_simclr.evaluate import comparisons, leaks, summary
+from histo_simclr.evaluate import comparisons, leaks, metrics, summary
 from histo_simclr.evaluate.encoders import Candidate
 from histo_simclr.evaluate.results import plain
 from histo_simclr.evaluate.summary import Block, Judged
@@ -153,9 +153,14 @@ def format_tables(results: dict[str, Any]) -> str:
 
 
 def _task(task: Task, exposed: dict[str, leaks.Report]) -> dict[str, Any]:
+    groups = task.test.groups
     notes = []
-    if task.test.groups.kind == "example":
+    if groups.kind == "example":
         notes.append("patients and slides are unknown: intervals hold for patches, not patients")
+    elif groups.count() < metrics.MIN_GROUPS:
+        notes.append(
+            f"only {groups.count()} test {groups.kind}(s): intervals hold for more patches of these"
+        )
     told = {name: report.to_json() for name, report in exposed.items()}
     return task.about | {"notes": notes, "leaks": told, "digest": task.digest}
 
