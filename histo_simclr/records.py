@@ -17,8 +17,8 @@ import numpy as np
 from histo_simclr.errors import InputError
 
 # What a record says about its patch besides `image` (encoded JPEG or PNG bytes) and the optional
-# `label` and `mask` (PNG of class numbers; 255: of no class): name -> (type, meaning). The manifest
-# has the same columns.
+# `label`, `mask` (PNG of class numbers; 255: of no class) and `target` (number to predict): name ->
+# (type, meaning). The manifest has the same columns.
 PROVENANCE_FIELDS: dict[str, tuple[type, str]] = {
     "key": (str, "stable unique name: cohort/source path, with _x_y where the source was cut"),
     "cohort": (str, "dataset"),
@@ -34,6 +34,8 @@ PROVENANCE_FIELDS: dict[str, tuple[type, str]] = {
 # Manifest only: where the record lies, what it was made from, and what its pixels are.
 LOCATION_FIELDS = ("split", "shard", "offset", "length", "crc")
 SOURCE_FIELDS = ("source", "source_sha256", "pixels_sha256")
+# Number to predict, in sets that have one; finite.
+TARGET_FIELD = "target"
 # 64 bits, few of which differ between pictures that look alike (image_hash.perceptual).
 PERCEPTUAL_FIELD = "perceptual_hash"
 # Per channel, of pixels in [0, 1]: a mix's statistics come from these without decoding anything.
@@ -76,6 +78,7 @@ class RecordSet(NamedTuple):
     """One split of a record set: its rows, manifest columns and class names (None: unlabelled).
 
     mask_class_names: of the numbers in its masks; None: it has none.
+    has_targets: whether columns["target"] holds a number to predict, (n,) float64.
     """
 
     path: Path
@@ -83,6 +86,7 @@ class RecordSet(NamedTuple):
     columns: dict[str, np.ndarray]
     class_names: list[str] | None
     mask_class_names: list[str] | None = None
+    has_targets: bool = False
 
 
 def resolve_record_set(path: str | Path) -> Path:
@@ -154,7 +158,14 @@ def load_record_set(path: str | Path, split: str) -> RecordSet:
         crc=columns["crc"].astype(np.uint32),
         px=int(info["px"]),
     )
-    return RecordSet(path, rows, columns, info["class_names"], info.get("mask_class_names"))
+    return RecordSet(
+        path,
+        rows,
+        columns,
+        info["class_names"],
+        info.get("mask_class_names"),
+        has_targets=TARGET_FIELD in info,
+    )
 
 
 def load_mix(path: str | Path) -> tuple[Rows, dict[str, Any]]:

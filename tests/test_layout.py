@@ -50,6 +50,7 @@ RULES = {
     # A TFDS name becomes a record set first, as by hand.
     "evaluate.labelled": f"{SERVICES} evaluate.metrics evaluate.splits prepare.write jax",
     "evaluate.masked": "records input evaluate.splits",
+    "evaluate.measured": "records evaluate.splits",
     "evaluate.overlap": "scipy",
     "evaluate.segment": "views.compose model optimizer mesh evaluate.segment_step"
     " evaluate.stitch evaluate.overlap jax flax optax",
@@ -83,6 +84,8 @@ RULES = {
     "evaluate.linear_eval": f"{SERVICES} views model input evaluate jax flax ml_collections",
     "prepare": "prepare slides records tables image_hash provenance PIL pyarrow"
     " yaml tensorflow_datasets tensorflow",
+    # A test split is held out as a validation part is: whole groups, balanced classes.
+    "prepare.holdout": "prepare evaluate.splits",
     "prepare.datasheet": "prepare records pictures pyarrow",
     "prepare.on_beam": "prepare apache_beam",
     "prepare.storage": "fsspec",

@@ -34,6 +34,7 @@ _CONTEXT = {
 }
 _MEANINGS = {name: meaning for name, (_, meaning) in PROVENANCE_FIELDS.items()} | {
     "label": "class; none when the set is unlabelled",
+    "target": "number to predict",
     "split": "part of the set that the patch belongs to",
     "shard": "TFRecord file that holds the patch",
     "offset": "first byte of the serialized tf.train.Example",

@@ -64,6 +64,8 @@ def of_record_set(folder: Path, made_by: str) -> None:
     }
     if "mask_class_names" in info:
         facts["classes of masks"] = ", ".join(info["mask_class_names"])
+    if records.TARGET_FIELD in info:
+        facts["targets"] = "from {low:g} to {high:g}".format(**info[records.TARGET_FIELD])
     title = f"{info['cohort']}: {sum(info['counts'].values()):,} patches of {info['px']} px"
     parts = [wording.table(facts), _picture(has_picture)]
     if info["class_names"]:

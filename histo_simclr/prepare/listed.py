@@ -4,19 +4,28 @@ import csv
 import difflib
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare.item import NUMBER_FIELDS, SYNONYMS, TEXT_FIELDS, Item, Walk
+from histo_simclr.prepare.item import (
+    NUMBER_FIELDS,
+    SYNONYMS,
+    TARGET_FIELD,
+    TEXT_FIELDS,
+    Item,
+    Walk,
+)
 
 
 def walk_csv(path: Path, roots: list[Path], defaults: Item) -> Walk:
     """Items of a CSV with a column `path` and any columns named as the fields of `Item`.
 
     `group` means `patient`; other columns are passed over. Where a cell is empty, the default
-    holds. A column `mask` names the images' masks, relative to the same folder.
+    holds. A column `mask` names the images' masks, relative to the same folder; a column `target`
+    holds a number for each.
 
     Args:
       path: UTF-8, comma separated, with a header line.
@@ -26,7 +35,7 @@ def walk_csv(path: Path, roots: list[Path], defaults: Item) -> Walk:
 
     Raises:
       InputError: not a readable CSV, no column `path`, no row. While walking: a number that is
-        none, an empty path, or one that leads out of the folder.
+        none, a target that is empty, an empty path, or one that leads out of the folder.
     """
     first = next(_rows(path), None)
     if first is None:
@@ -84,9 +93,11 @@ def _fields(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     for column, value in row.items():
         field = SYNONYMS.get(column, column)
         value = value.strip() if isinstance(value, str) else value
-        if value in (None, ""):
+        if field == TARGET_FIELD:
+            known[field] = _target(value, where)
+        elif value in (None, ""):
             continue
-        if field in TEXT_FIELDS:
+        elif field in TEXT_FIELDS:
             known[field] = str(value)
         elif field in NUMBER_FIELDS:
             known[field] = _number(value, field, where)
@@ -105,7 +116,21 @@ def _number(value: Any, field: str, where: str) -> float:
     return number
 
 
-def walk_tfds(source: str, defaults: Item) -> Walk:
+def _target(value: Any, where: str) -> float:
+    try:
+        number = float(value or math.nan)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(
+            f"target is {value or ''!r}",
+            where=where,
+            way_out="write a number, or leave the image out",
+        )
+    return number
+
+
+def walk_tfds(source: str, defaults: Item, pattern: re.Pattern[str] | None = None) -> Walk:
     """Items of a TFDS set: every split, image bytes as stored, in the order of the shards.
 
     Text and number features named as in `Item` come along; a ClassLabel `label` gives its name.
@@ -114,9 +139,12 @@ def walk_tfds(source: str, defaults: Item) -> Walk:
       source: `tfds:NAME[/CONFIG][:VERSION]`, downloaded by TFDS when it must be, or a folder
         that holds dataset_info.json.
       defaults: what holds for every image that says nothing else.
+      pattern: of the texts in the feature `filename`; its fields go before the features; None:
+        file names say nothing.
 
     Raises:
-      InputError: no such set, it cannot be fetched, or it has no feature `image`.
+      InputError: no such set, it cannot be fetched, or it has no feature `image`, or no `filename`
+        for the pattern.
     """
     builder = _builder(source)
     features = builder.info.features
@@ -126,15 +154,34 @@ def walk_tfds(source: str, defaults: Item) -> Walk:
             where=source,
             way_out="choose a set of single images",
         )
+    if pattern is not None and "filename" not in features:
+        raise InputError(
+            "--pattern reads the feature `filename`, which this set lacks",
+            where=source,
+            way_out="leave --pattern out",
+        )
 
     def walk() -> Iterator[Item]:
         for split in builder.info.splits:
             for number, example in enumerate(_examples(builder, split)):
                 known = _texts(example, features)
                 item = defaults._replace(name=f"{split}/{number:07d}", data=example["image"])
-                yield item._replace(split=split, **known)
+                item = item._replace(split=split, **known)
+                yield item if pattern is None else matched(item, _filename(example), pattern)
 
     return walk
+
+
+def matched(item: Item, name: str, pattern: re.Pattern[str]) -> Item:
+    """The item with what the pattern finds in a file name; left out when it does not match."""
+    match = pattern.fullmatch(name)
+    if match is None:
+        return item._replace(reason="path does not match the pattern")
+    return item._replace(**match.groupdict())
+
+
+def _filename(example: Mapping[str, Any]) -> str:
+    return example["filename"].decode()
 
 
 def _builder(source: str) -> Any:
@@ -172,10 +219,12 @@ def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
 
 def _texts(example: Mapping[str, Any], features: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    for name in (*TEXT_FIELDS, *NUMBER_FIELDS, *SYNONYMS):
+    for name in (*TEXT_FIELDS, *NUMBER_FIELDS, *SYNONYMS, TARGET_FIELD):
         if name not in example or getattr(example[name], "ndim", 0):
             continue
         value = example[name]
+        if name == TARGET_FIELD and isinstance(value, bytes):  # a text, which is no number to learn
+            continue
         if hasattr(features[name], "int2str"):
             value = features[name].int2str(int(value)) if value >= 0 else ""
         row[name] = value.decode() if isinstance(value, bytes) else str(value)

@@ -13,6 +13,7 @@ from histo_simclr.records import (
     PERCEPTUAL_FIELD,
     PROVENANCE_FIELDS,
     SOURCE_FIELDS,
+    TARGET_FIELD,
 )
 
 # Bounds memory; a constant, so that the file's bytes depend on the rows alone.
@@ -37,6 +38,8 @@ SCHEMA = pyarrow.schema(
         *((name, pyarrow.float64()) for name in MOMENT_FIELDS),
     ]
 )
+# Where the set has one: a number to predict. Only there, so that other sets keep their bytes.
+_TARGET = pyarrow.field(TARGET_FIELD, pyarrow.float64())
 # Columns of few values. A dictionary of all different ones only adds to the file.
 _FEW_VALUES = ["cohort", "slide", "patient", "x", "y", "mpp", "magnification", "stain", "organ"]
 _FEW_VALUES += ["label", "split", "shard"]
@@ -47,12 +50,14 @@ class ManifestWriter:
 
     Args:
       folder: of the record set. The file gets its name manifest.parquet in `finish` only.
+      has_targets: whether the rows have a column target too, after SCHEMA's.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, has_targets: bool = False):
         self._folder = folder
         self._part = folder / "manifest.part"
-        self._schema = SCHEMA.set(
+        self._final = SCHEMA.append(_TARGET) if has_targets else SCHEMA
+        self._schema = self._final.set(
             SCHEMA.get_field_index("shard"), pyarrow.field("shard", pyarrow.int32())
         )
         self._writer = pyarrow.parquet.ParquetWriter(self._part, self._schema)
@@ -60,7 +65,7 @@ class ManifestWriter:
         self._tables: list[pyarrow.Table] = []
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Adds one row; keys are the names of SCHEMA, `shard` a number within the split."""
+        """Adds one row; keys are the names of the columns, `shard` a number within the split."""
         for name, values in self._columns.items():
             values.append(row[name])
         if len(values) >= _LOOSE:
@@ -92,12 +97,12 @@ class ManifestWriter:
         with (
             pyarrow.parquet.ParquetFile(self._part) as source,
             pyarrow.parquet.ParquetWriter(
-                target_file, SCHEMA, compression="zstd", use_dictionary=_FEW_VALUES
+                target_file, self._final, compression="zstd", use_dictionary=_FEW_VALUES
             ) as target,
         ):
             for group in range(source.num_row_groups):
                 table = source.read_row_group(group)
                 pairs = zip(table["split"].to_pylist(), table["shard"].to_pylist(), strict=True)
                 names = pyarrow.array([shards[split][shard] for split, shard in pairs])
-                target.write_table(table.set_column(column, SCHEMA.field(column), names))
+                target.write_table(table.set_column(column, self._final.field(column), names))
         self._part.unlink()

@@ -22,7 +22,7 @@ from histo_simclr.prepare import patches, storage
 from histo_simclr.prepare.item import Item, Walk
 from histo_simclr.prepare.patches import BadImageError, Box, Cutting, Patch, Result
 
-# Lossless ones: JPEG would blur one class into another.
+# Lossless ones: JPEG would blur one class into another; see `_is_threshold` for the exception.
 FORMATS = ("PNG", "TIFF", "BMP")
 # Pixels of the class of this name belong to none: neither learned nor counted.
 IGNORE_NAME, IGNORE = "ignore", 255
@@ -191,12 +191,14 @@ def class_numbers(data: bytes, classes: MaskClasses) -> np.ndarray:
       (H, W) uint8: class numbers, IGNORE where none.
 
     Raises:
-      BadImageError: no lossless image, or values that are no class's.
+      BadImageError: no lossless image, unless the classes are two that a threshold tells apart, or
+        values that are no class's.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            formats = (*FORMATS, "JPEG") if _is_threshold(classes) else FORMATS
+            image = Image.open(io.BytesIO(data), formats=formats)
             image.load()
     except Image.UnidentifiedImageError:
         raise BadImageError("not a PNG, TIFF or BMP image") from None
@@ -215,6 +217,21 @@ def class_numbers(data: bytes, classes: MaskClasses) -> np.ndarray:
         more = ", …" if len(unknown) > 5 else ""
         raise BadImageError(f"values that --mask-classes does not name: {', '.join(shown)}{more}")
     return numbers.astype(np.uint8)[place].reshape(image.height, image.width)
+
+
+def _is_threshold(classes: MaskClasses) -> bool:
+    """Whether two classes share all of 0 to 255, one below the other: no blur makes a third."""
+    low, high = min(classes.ranges, key=_lowest), max(classes.ranges, key=_lowest)
+    return (
+        not classes.in_color
+        and len(classes.ranges) == len(classes.names) == 2
+        and (low[1], low[2] + 1) == (0, high[1])
+        and high[2] >= 255
+    )
+
+
+def _lowest(values: tuple[int, int, int]) -> int:
+    return values[1]
 
 
 def _values(image: Image.Image, in_color: bool) -> np.ndarray:

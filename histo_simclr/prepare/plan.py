@@ -24,24 +24,26 @@ class Plan(NamedTuple):
       splits: sorted.
       class_names: sorted, or None when nothing is labelled.
       masks: how many images name one.
+      has_targets: whether each image has a number to predict.
     """
 
     images: int
     splits: list[str]
     class_names: list[str] | None
     masks: int = 0
+    has_targets: bool = False
 
 
 def plan(walk: Walk, where: str) -> Plan:
     """Walks the source once.
 
     Raises:
-      InputError: no image; a name twice; labels on some images only; a split's name that TFDS
-        cannot take; a patient or slide in two splits; a class that train lacks.
+      InputError: no image; a name twice; labels or targets on some images only; a split's name
+        that TFDS cannot take; a patient or slide in two splits; a class that train lacks.
     """
     labels: Counter[tuple[str, str]] = Counter()
     split_of: dict[tuple[str, str], str] = {}
-    hashes, masks = array.array("Q"), 0
+    hashes, masks, targets = array.array("Q"), 0, 0
     set_aside, example = 0, ""
     for item in walk():
         if item.reason == beside.REASON:
@@ -53,6 +55,7 @@ def plan(walk: Walk, where: str) -> Plan:
         if item.reason:
             continue
         labels[item.split, item.label] += 1
+        targets += item.target is not None
         for kind, group in (("patient", item.patient), ("slide", item.slide)):
             if group and split_of.setdefault((kind, group), item.split) != item.split:
                 raise InputError(
@@ -71,6 +74,7 @@ def plan(walk: Walk, where: str) -> Plan:
     beside.warn(example, set_aside)
     _refuse_twice(hashes, walk, where)
     check_labels(labels, where)
+    _refuse_some("target", labels.total() - targets, labels.total(), where)
     splits = sorted({split for split, _ in labels})
     for split in splits:
         if not re.fullmatch(r"[a-zA-Z]\w*", split):
@@ -78,7 +82,7 @@ def plan(walk: Walk, where: str) -> Plan:
                 f"split {split!r}", where=where, way_out="use letters, digits and _ only"
             )
     names = sorted({label for _, label in labels if label})
-    return Plan(len(hashes), splits, names or None, masks)
+    return Plan(len(hashes), splits, names or None, masks, targets > 0)
 
 
 def check_labels(labels: Counter[tuple[str, str]], where: str) -> None:
@@ -89,12 +93,7 @@ def check_labels(labels: Counter[tuple[str, str]], where: str) -> None:
         train, which no probe could learn.
     """
     bare = sum(count for (_, label), count in labels.items() if not label)
-    if 0 < bare < labels.total():
-        raise InputError(
-            f"{bare} of {labels.total()} images have no label",
-            where=where,
-            way_out="label all of them, leave them out, or prepare them as a set of their own",
-        )
+    _refuse_some("label", bare, labels.total(), where)
     trained = {label for split, label in labels if split == "train"}
     for split, label in sorted(labels):
         if trained and label not in trained:
@@ -103,6 +102,15 @@ def check_labels(labels: Counter[tuple[str, str]], where: str) -> None:
                 where=where,
                 way_out="add it to train or leave it out",
             )
+
+
+def _refuse_some(what: str, without: int, total: int, where: str) -> None:
+    if 0 < without < total:
+        raise InputError(
+            f"{without} of {total} images have no {what}",
+            where=where,
+            way_out="give all of them one, leave them out, or prepare them as a set of their own",
+        )
 
 
 def _refuse_twice(hashes: array.array, walk: Walk, where: str) -> None:

@@ -18,7 +18,7 @@ from histo_simclr.prepare.manifest import ManifestWriter
 from histo_simclr.prepare.patches import Cutting, Patch, Result
 from histo_simclr.prepare.progress import Progress
 from histo_simclr.prepare.tfrecord import Schema, ShardWriter, write_metadata
-from histo_simclr.records import MOMENT_FIELDS, PERCEPTUAL_FIELD
+from histo_simclr.records import MOMENT_FIELDS, PERCEPTUAL_FIELD, TARGET_FIELD
 
 VERSION = "1.0.0"
 
@@ -76,9 +76,11 @@ class RecordSetWriter:
             encoding=cutting.encoding,
             class_names=plan.class_names,
             has_masks=mask_class_names is not None,
+            has_targets=plan.has_targets,
         )
         self._shards = {split: ShardWriter(folder, name, split) for split in plan.splits}
-        self._manifest = ManifestWriter(folder)
+        self._manifest = ManifestWriter(folder, has_targets=plan.has_targets)
+        self._targets: list[float] = []  # lowest and highest
         self._open = contextlib.ExitStack()
         rejections = self._open.enter_context(
             open(folder / "rejected.csv", "w", newline="", encoding="utf-8")  # noqa: SIM115 - in the stack
@@ -153,6 +155,9 @@ class RecordSetWriter:
             "organ": item.organ,
         }
         labels = {} if self._plan.class_names is None else {"label": item.label}
+        if self._plan.has_targets:
+            labels[TARGET_FIELD] = item.target
+            self._targets = [f(*self._targets, item.target, item.target) for f in (min, max)]
         pixels = {"image": patch.image}
         if self._mask_class_names is not None:
             pixels["mask"] = patch.mask
@@ -196,6 +201,8 @@ class RecordSetWriter:
         info |= {"px": self._cutting.px, "class_names": self._plan.class_names}
         if self._mask_class_names is not None:
             info["mask_class_names"] = list(self._mask_class_names)
+        if self._plan.has_targets:
+            info[TARGET_FIELD] = dict(zip(("low", "high"), self._targets, strict=True))
         info |= {"counts": counts, "rejected": self._num_rejected}
         info |= cohort._asdict() | {"name": self._name}
         info |= {"cutting": self._cutting._asdict(), "settings": settings}

@@ -119,7 +119,12 @@ def run(args: argparse.Namespace, cohort: Cohort, cutting: Cutting, defaults: It
     where = " ".join(args.source)
     _check(args)
     items, set_aside = slide_list.find(
-        args.source, defaults=defaults, pattern=args.pattern, labels=args.labels
+        args.source,
+        defaults=defaults,
+        pattern=args.pattern,
+        labels=args.labels,
+        only=args.only,
+        held_out=args.holdout,
     )
     found = Slides(
         # Absolute: a worker of a cluster may stand in another folder.
@@ -163,13 +168,15 @@ def run(args: argparse.Namespace, cohort: Cohort, cutting: Cutting, defaults: It
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """The flags that decide the records, without folders of this machine."""
+    # Only where given: what was prepared without them keeps its bytes.
+    chosen = {name: getattr(args, name) for name in ("only", "holdout") if getattr(args, name)}
     if args.plan:
-        return {"plan": args.plan.name}
+        return {"plan": args.plan.name} | chosen
     names = ("mpp", "patches", "tissue", "seed", "overlap", "keep", "skip_no_mpp")
     settings = {name: getattr(args, name) for name in names}
     settings["mpp_table"] = args.mpp_table and args.mpp_table.name
     settings["regions"] = args.regions and args.regions.name
-    return settings
+    return settings | chosen
 
 
 def _warn_of_unused(slides: Slides, args: argparse.Namespace) -> None:

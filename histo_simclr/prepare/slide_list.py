@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from histo_simclr.errors import InputError
-from histo_simclr.prepare import beside, sources
+from histo_simclr.prepare import beside, holdout, sources
 from histo_simclr.prepare.item import Item
 from histo_simclr.slides.reader import slide_id
 
@@ -22,13 +22,20 @@ _TCGA = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?=[-.]|$)")
 
 
 def find(
-    source: list[str], *, defaults: Item, pattern: str, labels: str
+    source: list[str],
+    *,
+    defaults: Item,
+    pattern: str,
+    labels: str,
+    only: str = "",
+    held_out: float = 0.0,
 ) -> tuple[list[Item], list[str]]:
     """Every slide once, in the order of the sources and of the names in each folder.
 
     Args:
       source: folders, CSVs with a column `path`, and slide files.
-      defaults, pattern, labels: as for patch images, see `sources.open_source`.
+      defaults, pattern, labels, only: as for patch images, see `sources.open_source`.
+      held_out: share of the slides for the test split, see `holdout.with_holdout`; 0: none.
 
     Returns:
       Items with slide and patient filled in: the slide's id is its file name without extension,
@@ -40,16 +47,21 @@ def find(
     """
     files = [each for each in source if Path(each).is_file() and not each.lower().endswith(".csv")]
     others = [each for each in source if each not in files]
-    if files and (pattern or labels):
+    if files and (pattern or labels or only):
         raise InputError(
-            "--pattern and --labels describe a folder of slides, this is a file",
+            "--pattern, --labels and --only describe a folder of slides, this is a file",
             where=files[0],
             way_out="give the folder, or a CSV with a column `path` as SOURCE",
         )
     items = [defaults._replace(name=Path(each).name, data=each) for each in files]
     if others:
         walk = sources.open_sources(
-            others, defaults=defaults, pattern=pattern, labels=labels, extensions=EXTENSIONS
+            others,
+            defaults=defaults,
+            pattern=pattern,
+            labels=labels,
+            only=only,
+            extensions=EXTENSIONS,
         )
         items += walk()
     set_aside = [item.name for item in items if item.reason == beside.REASON]
@@ -72,6 +84,8 @@ def find(
             way_out="rename one, or give a CSV with the columns `path` and `slide`",
         )
     beside.warn(set_aside[0] if set_aside else "", len(set_aside))
+    if held_out:
+        items = list(holdout.with_holdout(lambda: iter(items), held_out, where)())
     return items, set_aside
 
 

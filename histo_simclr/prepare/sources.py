@@ -26,6 +26,7 @@ def open_source(
     pattern: str,
     labels: str,
     masks: str = "",
+    only: str = "",
     extensions: Collection[str] = EXTENSIONS,
 ) -> Walk:
     """A walk over the images of one source.
@@ -34,35 +35,50 @@ def open_source(
       source: folder, folder of a store (`gs://…`, `s3://…`), .csv file, folder of a TFDS set, or
         `tfds:NAME[/CONFIG][:VERSION]`.
       defaults: what holds for every image that says nothing else (name and data unused).
-      pattern: path pattern relative to a folder source, see `compile_pattern`; empty: none.
+      pattern: path pattern relative to a folder source, see `compile_pattern`, or of the feature
+        `filename` of a TFDS set; empty: none.
       labels: CSV listing the images of a folder source; empty: all images in the folder.
       masks: where the images' masks lie, see `masks.with_masks`; empty: nowhere, or a CSV says.
+      only: pattern of the paths in a folder source that are meant, others are not there; empty:
+        all.
       extensions: lower-case endings of the files in a folder that are images.
 
     Raises:
-      InputError: nothing there, or pattern, labels and masks do not suit the source.
+      InputError: nothing there, or pattern, labels, masks and only do not suit the source.
     """
-    walk = _open(source, defaults, pattern, labels, extensions)
+    walk = _open(source, defaults, pattern, labels, only, extensions)
     return with_masks(walk, masks) if masks else walk
 
 
 def _open(
-    source: str, defaults: Item, pattern: str, labels: str, extensions: Collection[str]
+    source: str,
+    defaults: Item,
+    pattern: str,
+    labels: str,
+    only: str,
+    extensions: Collection[str],
 ) -> Walk:
     path = Path(source)
     is_tfds = source.startswith("tfds:") or (path / "dataset_info.json").is_file()
-    if (pattern or labels) and (is_tfds or path.is_file()):
+    if (labels and is_tfds) or ((pattern or labels) and path.is_file()):
         raise InputError(
             "--pattern and --labels describe a folder of images, this is none",
             where=source,
             way_out="leave them out",
         )
+    if only and (labels or is_tfds or path.is_file()):
+        raise InputError(
+            "--only chooses among the files of a folder",
+            where=labels or source,
+            way_out="leave it out",
+        )
     if pattern and labels:
         raise InputError(
             "both a pattern and a CSV of labels", where=labels, way_out="give one of them"
         )
+    compiled = compile_pattern(pattern) if pattern else None
     if is_tfds:
-        return listed.walk_tfds(source, defaults)
+        return listed.walk_tfds(source, defaults, compiled)
     if path.is_file() and path.suffix.lower() == ".csv":
         return listed.walk_csv(path, [path.parent], defaults)
     is_remote = storage.is_remote(source)
@@ -80,12 +96,12 @@ def _open(
         )
     if labels:
         return listed.walk_csv(Path(labels), [path, Path(labels).parent], defaults)
-    compiled = compile_pattern(pattern) if pattern else None
+    meant = compile_pattern(only) if only else None
     if is_remote:
         found = [name for name in storage.names(source) if _ends_in(name, extensions)]
-        return _walk_folder(source, lambda: iter(found), defaults, compiled)
+        return _walk_folder(source, lambda: iter(found), defaults, compiled, meant)
     return _walk_folder(
-        source, lambda: _image_names(source, "", (), extensions), defaults, compiled
+        source, lambda: _image_names(source, "", (), extensions), defaults, compiled, meant
     )
 
 
@@ -96,6 +112,7 @@ def open_sources(
     pattern: str,
     labels: str,
     masks: str = "",
+    only: str = "",
     extensions: Collection[str] = EXTENSIONS,
 ) -> Walk:
     """One walk over several sources; their folder names then lead the items' names.
@@ -104,6 +121,7 @@ def open_sources(
       InputError: as `open_source`; two sources of the same name.
     """
     each_by = {"defaults": defaults, "pattern": pattern, "labels": labels, "masks": masks}
+    each_by["only"] = only
     if len(sources) == 1:
         return open_source(sources[0], **each_by, extensions=extensions)
     prefixes = [Path(source).resolve().name for source in sources]
@@ -129,6 +147,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
     `{name}` takes one or more characters other than `/` (as many as possible, from the left) and
     gives the field name, `{}` and `*` take any number of them unnamed, `**` takes folders too.
+    `{name:a|b}` takes one of these texts only, `{:a|b}` the same unnamed.
 
     Raises:
       InputError: unknown field (the nearest one suggested) or one used twice.
@@ -141,7 +160,11 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         elif token in ("*", "{}"):
             parts.append("[^/]*")
         elif token.startswith("{") and token.endswith("}"):
-            name = token[1:-1]
+            name, _, choice = token[1:-1].partition(":")
+            texts = "|".join(re.escape(each) for each in choice.split("|")) if choice else "[^/]+"
+            if choice and not name:
+                parts.append(f"(?:{texts})")
+                continue
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1) or [", ".join(known)]
                 raise InputError(
@@ -153,7 +176,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
                     f"{name} twice", where=f"--pattern {pattern}", way_out="write {} once"
                 )
             seen.add(name)
-            parts.append(f"(?P<{name}>[^/]+)")
+            parts.append(f"(?P<{name}>{texts})")
         else:
             parts.append(re.escape(token))
     return re.compile("".join(parts))
@@ -168,18 +191,17 @@ def _walk_folder(
     names: Callable[[], Iterator[str]],
     defaults: Item,
     pattern: re.Pattern[str] | None,
+    meant: re.Pattern[str] | None,
 ) -> Walk:
     def walk() -> Iterator[Item]:
         for name in names():
+            if meant is not None and not meant.fullmatch(name):
+                continue
             item = defaults._replace(name=name, data=storage.join(root, name))
             if beside.is_beside(name):
                 item = item._replace(reason=beside.REASON)
             elif pattern is not None:
-                match = pattern.fullmatch(name)
-                if match is None:
-                    item = item._replace(reason="path does not match the pattern")
-                else:
-                    item = item._replace(**match.groupdict())
+                item = listed.matched(item, name, pattern)
             yield item
 
     return walk

@@ -86,6 +86,7 @@ class Schema:
       encoding: "jpeg" or "png": what TFDS writes in features.json; both decode either.
       class_names: sorted names, or None without labels.
       has_masks: whether each patch has a mask.
+      has_targets: whether each patch has a number to predict.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Schema:
         encoding: str,
         class_names: Sequence[str] | None,
         has_masks: bool = False,
+        has_targets: bool = False,
     ):
         import tensorflow_datasets as tfds
         from tensorflow_datasets.core import example_serializer
@@ -110,6 +112,8 @@ class Schema:
             specs["label"] = features.ClassLabel(names=list(class_names))
         if has_masks:
             specs["mask"] = features.Image(shape=(px, px, 1), encoding_format="png")
+        if has_targets:
+            specs[records.TARGET_FIELD] = scalars[float]
         self.features = features.FeaturesDict(specs)
         self._serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
 
@@ -177,7 +181,8 @@ def write_metadata(
         )
         for split, writer in writers.items()
     ]
-    target = next((name for name in ("label", "mask") if name in schema.features), None)
+    answers = ("label", "mask", records.TARGET_FIELD)
+    target = next((name for name in answers if name in schema.features), None)
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
         features=schema.features,

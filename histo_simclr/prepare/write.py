@@ -10,6 +10,7 @@ from histo_simclr import records
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import (
     datasheet,
+    holdout,
     pool,
     registry,
     slide_flags,
@@ -40,6 +41,8 @@ def prepare(
     workers: int,
     masks: str = "",
     mask_classes: str = "",
+    only: str = "",
+    held_out: float = 0.0,
 ) -> Path:
     """Writes the record set `out`/<slug of the cohort>/1.0.0 and returns its path.
 
@@ -58,6 +61,8 @@ def prepare(
       workers: processes that decode and encode; 1: this one alone.
       masks: where the images' masks lie, see `masks.beside`; empty: a CSV's column says, or none.
       mask_classes: what their values mean, see `masks.parse_classes`; empty: no masks.
+      only: pattern of the paths in a folder that are meant; empty: all.
+      held_out: share of the images for the test split, see `holdout.with_holdout`; 0: none.
 
     Raises:
       InputError: bad arguments or source, too many images rejected, the record set exists, or
@@ -67,8 +72,10 @@ def prepare(
     whole.refuse_existing(target, "the record set")
     where = " ".join(source)
     walk = sources.open_sources(
-        source, defaults=defaults, pattern=pattern, labels=labels, masks=masks
+        source, defaults=defaults, pattern=pattern, labels=labels, masks=masks, only=only
     )
+    if held_out:
+        walk = holdout.with_holdout(walk, held_out, where)
     plan = planning.plan(walk, where)
     classes = _mask_classes(masks, mask_classes, plan, where)
     settings = {
@@ -79,6 +86,9 @@ def prepare(
     }
     if classes is not None:
         settings |= {"masks": masks, "mask_classes": mask_classes}
+    # Only where given: what was prepared without them keeps its bytes.
+    settings |= {"only": only} if only else {}
+    settings |= {"holdout": held_out} if held_out else {}
     with whole.new_folder(target, beside=Path(out)) as folder:
         writer = RecordSetWriter(
             folder, target.parent.name, cohort, cutting, plan, classes and classes.names
@@ -126,6 +136,7 @@ def _command(settings: dict[str, Any], cohort: Cohort, cutting: Cutting, default
     flags |= {"--pattern": settings["pattern"], "--labels": settings["labels"]}
     if "mask_classes" in settings:
         flags |= {"--masks": settings["masks"], "--mask-classes": settings["mask_classes"]}
+    flags |= {f"--{name}": settings[name] for name in ("only", "holdout") if name in settings}
     flags |= {"--license": cohort.license, "--commercial-use": cohort.commercial_use}
     flags |= {"--citation": cohort.citation, "--url": cohort.url}
     flags |= {"--encoding": cutting.encoding, "--quality": cutting.quality}
@@ -153,7 +164,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     known.add_argument("--stain", default="", help="e.g. H&E")
     known.add_argument("--split", default="train", help="where all images belong")
     add("--pattern", default="", help="what the paths say, e.g. '{split}/{label}/{slide}_{}.png'")
-    add("--labels", default="", help="CSV: path, and any of label, split, slide, patient, …")
+    add("--only", default="", help="of a folder, take these alone, e.g. '**/40X/*'")
+    add(
+        "--labels", default="", help="CSV: path, and any of label, target, split, slide, patient, …"
+    )
+    add(
+        "--holdout",
+        type=float,
+        default=0.0,
+        help="share for split test, by patient, else slide, else image, of each class; 0: none",
+    )
     add("--masks", default="", help="path of an image's mask, e.g. '../masks/{folder}/{stem}.png'")
     add("--mask-classes", default="", help="e.g. background,gland or nothing=0,nucleus=1-65535")
     add("--license", default="", help="e.g. 'CC BY 4.0'")
@@ -179,7 +199,10 @@ def run(args: argparse.Namespace) -> None:
     limits = [("--px", args.px, 8, 4096), ("--cut", cut, 8, 65536)]
     limits += [("--quality", args.quality, 1, 95), ("--max-rejected", max_rejected, 0, 1)]
     limits += [("--workers", args.workers, 0, 1024), ("--mpp", mpp, 0, 1000)]
-    limits += [("--magnification", args.magnification, 0, 1000)]
+    limits += [
+        ("--magnification", args.magnification, 0, 1000),
+        ("--holdout", args.holdout, 0, 0.9),
+    ]
     for flag, value, low, high in limits:
         if not low <= value <= high:
             raise InputError(f"{value}", where=flag, way_out=f"give {low} to {high}")
@@ -209,6 +232,8 @@ def run(args: argparse.Namespace) -> None:
         workers=args.workers or pool.cores(),
         masks=args.masks,
         mask_classes=args.mask_classes,
+        only=args.only,
+        held_out=args.holdout,
     )
     info = records.read_json(path / "record_set.json")
     counts = ", ".join(f"{count:,} {split}" for split, count in info["counts"].items())

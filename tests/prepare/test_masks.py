@@ -218,6 +218,20 @@ def test_bad_masks_say_what_is_wrong(data, text, says):
         masks.class_numbers(data, masks.parse_classes(text))
 
 
+def test_jpeg_is_a_mask_where_a_threshold_tells_two_classes_apart(images):
+    drawn = np.kron(NUMBERS > 0, np.ones((11, 11), bool))
+    data = images.encode((255 * drawn).astype(np.uint8), "JPEG", quality=60)
+    assert len(np.unique(images.decoded(data))) > 2
+    found = masks.class_numbers(data, masks.parse_classes("rest=0-127,tumor=128-255"))
+    np.testing.assert_array_equal(found, drawn)
+
+
+@pytest.mark.parametrize("text", ["x=0-126,y=128-255", "x=0,y=255", "x=0-9,y=10-99,x=100-255"])
+def test_jpeg_is_no_mask_where_blur_could_make_another_value(images, text):
+    with pytest.raises(BadImageError, match="not a PNG, TIFF or BMP image"):
+        masks.class_numbers(images.encode(NUMBERS, "JPEG"), masks.parse_classes(text))
+
+
 def test_jpeg_is_no_mask(images):
     with pytest.raises(BadImageError, match="not a PNG, TIFF or BMP image"):
         masks.class_numbers(images.encode(NUMBERS, "JPEG"), masks.parse_classes("x,y,z"))

@@ -42,6 +42,8 @@ def test_link_to_a_folder_above_does_not_trap(tmp_path, images):
         ("**/{label}/*", "a/b/normal/1.png", {"label": "normal"}),
         ("**/{label}/*", "normal/1.png", {"label": "normal"}),
         ("x+({label}).png", "x+(a).png", {"label": "a"}),
+        ("{split:train|test}{slide}.bmp", "testA_1.bmp", {"split": "test", "slide": "A_1"}),
+        ("{label}-{slide:1|10}{:a|b+}.png", "x-10b+.png", {"label": "x", "slide": "10"}),
     ],
 )
 def test_pattern_gives_fields(pattern, path, expected):
@@ -50,6 +52,27 @@ def test_pattern_gives_fields(pattern, path, expected):
 
 def test_pattern_does_not_cross_folders():
     assert sources.compile_pattern("{label}/*.png").fullmatch("a/b/1.png") is None
+
+
+def test_choice_takes_nothing_else():
+    pattern = sources.compile_pattern("{split:train|test}_*{:.png|.bmp}")
+    assert pattern.fullmatch("val_1.png") is None
+    assert pattern.fullmatch("train_1xpng") is None
+
+
+def test_only_makes_other_files_as_if_not_there(tmp_path, images):
+    images.tree(tmp_path, {"a/40X/1.png": b"x", "a/400X/1.png": b"x", "40X.png": b"x"})
+    walk = sources.open_source(
+        str(tmp_path), defaults=DEFAULTS, pattern="{label}/**", labels="", only="**/40X/*"
+    )
+    assert [(item.name, item.label, item.reason) for item in walk()] == [("a/40X/1.png", "a", "")]
+
+
+def test_only_is_for_folders(tmp_path):
+    path = csv(tmp_path / "list.csv", "path\n1.png\n")
+    for source, labels in ((path, ""), (tmp_path, str(path))):
+        with pytest.raises(InputError, match="--only chooses among the files of a folder"):
+            sources.open_source(str(source), defaults=DEFAULTS, pattern="", labels=labels, only="*")
 
 
 def test_path_that_does_not_match_is_left_out_with_the_reason(tmp_path, images):
