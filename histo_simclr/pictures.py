@@ -17,23 +17,32 @@ def confusion_matrix(
       path: PNG to write.
       title: above the picture.
     """
-    classes = len(class_names)
-    side = min(3 + 0.7 * classes, 16)
+    side = min(3 + 0.7 * len(class_names), 16)
     figure = _figure(side, side)
     axes = figure.add_subplot()
+    draw_confusion(axes, matrix, class_names)
+    axes.set_title(title, fontsize=10)
+    _save(figure, path)
+
+
+def draw_confusion(axes, matrix: np.ndarray, class_names: Sequence[str]) -> None:
+    """The same within a figure.
+
+    Args:
+      axes: matplotlib's, empty.
+      matrix, class_names: see `confusion_matrix`.
+    """
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     axes.imshow(share, vmin=0, vmax=1, cmap="Purples")
-    axes.set_xticks(range(classes), class_names, rotation=45, ha="right")
-    axes.set_yticks(range(classes), class_names)
+    axes.set_xticks(range(len(class_names)), class_names, rotation=45, ha="right")
+    axes.set_yticks(range(len(class_names)), class_names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(title, fontsize=10)
-    for row in range(classes):
-        for column in range(classes):
+    for row in range(len(class_names)):
+        for column in range(len(class_names)):
             color = "white" if share[row, column] > 0.6 else "black"
             text = f"{matrix[row, column]:.0f}\n{share[row, column]:.0%}"
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=7)
-    _save(figure, path)
 
 
 def training_curves(

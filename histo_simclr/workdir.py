@@ -59,11 +59,15 @@ def claim(path: Path, identity: dict[str, Any], *, writer: bool = True) -> Itera
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Writes plain values, whole or not at all."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
     """Writes whole or not at all: temporary name, flush to disk, rename."""
     partial = path.with_name(path.name + ".tmp")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, sort_keys=True)
-        file.write("\n")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

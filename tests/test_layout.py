@@ -68,6 +68,22 @@ RULES = {
     "evaluate.clusters": "jax",
     "evaluate.drift": "evaluate.neighbors",
     "evaluate.batch_effect": "evaluate scipy",
+    # The report knows results as JSON, not how they were made: no encoder, no records.
+    "evaluate.page": "jinja2",
+    "evaluate.figures": "pictures matplotlib",
+    "evaluate.published": "",
+    "evaluate.results_csv": "",
+    "evaluate.report_words": "",
+    "evaluate.report_about": "evaluate.page evaluate.report_words",
+    "evaluate.report_looks": "evaluate.page evaluate.report_words",
+    "evaluate.report_differences": "evaluate.page evaluate.figures evaluate.report_words",
+    "evaluate.report_scores": "evaluate.page evaluate.published evaluate.report_differences"
+    " evaluate.report_words",
+    "evaluate.report_details": "evaluate.page evaluate.figures evaluate.report_differences"
+    " evaluate.report_scores evaluate.report_words",
+    "evaluate.report": "workdir evaluate.page evaluate.figures evaluate.published"
+    " evaluate.report_about evaluate.report_details evaluate.report_differences"
+    " evaluate.report_looks evaluate.report_scores evaluate.report_words evaluate.results_csv",
     # What leaks is known from the files that prepare wrote, and compared as mix does.
     "evaluate.leaks": "records prepare.near prepare.candidates prepare.registry pyarrow",
     "evaluate.seen": "records provenance evaluate.leaks prepare.candidates pyarrow",

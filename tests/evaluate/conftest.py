@@ -1,6 +1,7 @@
 """Reference values of scikit-learn, and a small labelled record set made by the project itself."""
 
 import argparse
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -55,3 +56,13 @@ def toy(tmp_path_factory, write_record_set) -> Path:
     """Record set of two classes, six slides of six patches in each split."""
     folder = tmp_path_factory.mktemp("toy")
     return write_record_set(folder, lambda split, slide, index: "ab"[index % 2])
+
+
+@pytest.fixture(scope="session")
+def suite_folder():
+    """The module suite_folder.py beside this file (tests are no package)."""
+    place = Path(__file__).with_name("suite_folder.py")
+    spec = importlib.util.spec_from_file_location("suite_folder", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
