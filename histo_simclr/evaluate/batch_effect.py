@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from histo_simclr.errors import InputError
 from histo_simclr.evaluate import heads, metrics, neighbors
+from histo_simclr.evaluate.folds import grouped_folds
 from histo_simclr.evaluate.probe import MAX_ITERATIONS, TOLERANCE
 
 
@@ -17,7 +19,7 @@ class Separability(NamedTuple):
 
     Fields:
       balanced_accuracy, low, high: mean recall with its 95 % interval by groups; NaN where fewer
-        than two labels could be judged.
+        than two labels could be judged, or where whole groups leave a label in one part alone.
       chance: 1 / K.
       labels: those judged.
       left_out: those with one group only, which cannot be told from the group itself.
@@ -111,7 +113,7 @@ def separability(
       features: (n, D) float32; several copies are held, so draw some thousands of rows first.
       labels: (n,) strings, such as the cohort.
       groups: (n,) strings, slides or patients: never both fitted and judged at once.
-      folds: largest number of parts; fewer where a label has fewer groups.
+      folds: largest number of parts, 2 or more; fewer where a label has fewer groups.
       strength: C of the probe, on standardized features; one for all encoders that are compared.
       resamples: of the bootstrap.
       seed: of parts and bootstrap.
@@ -122,12 +124,16 @@ def separability(
     left_out = tuple(names[~judged].tolist())
     kept = judged[label]
     names, label = np.unique(labels[kept], return_inverse=True)
+    nan = float("nan")
     if len(names) < 2:
-        nan = float("nan")
         return Separability(nan, nan, nan, nan, tuple(names.tolist()), left_out)
     features, groups = features[kept], groups[kept]
     parts = min(folds, *(len(each) for each in own if len(each) > 1))
-    part = grouped_folds(label, groups, count=parts, seed=seed)
+    try:
+        part = grouped_folds(label, groups, folds=parts, seed=seed)
+    except InputError:
+        return Separability(nan, nan, nan, nan, tuple(names.tolist()), left_out)
+    parts = part.max() + 1
     solved = heads.fit_linear(
         features,
         label,
@@ -149,35 +155,6 @@ def separability(
     value = float(_balanced_accuracy(label, table)["balanced_accuracy"])
     interval = metrics.interval(drawn[""]["balanced_accuracy"])
     return Separability(value, *interval, 1 / len(names), tuple(names.tolist()), left_out)
-
-
-def grouped_folds(labels: np.ndarray, groups: np.ndarray, *, count: int, seed: int) -> np.ndarray:
-    """Parts of whole groups in which all labels are spread as evenly as groups allow.
-
-    Groups go, the largest first, each to the part that has least of its labels so far.
-
-    Args:
-      labels: (n,) integers >= 0.
-      groups: (n,) names.
-      count: number of parts.
-      seed: of the order of equally large groups.
-
-    Returns:
-      (n,) int64 part of each example.
-    """
-    names, group = np.unique(groups, return_inverse=True)
-    width = labels.max() + 1
-    counts = np.bincount(group * width + labels, minlength=len(names) * width)
-    shares = counts.reshape(-1, width) / np.maximum(np.bincount(labels, minlength=width), 1)
-    order = np.random.default_rng(seed).permutation(len(names))
-    order = order[np.argsort(-shares[order].sum(1), kind="stable")]
-    held, part = np.zeros((count, width)), np.empty(len(names), np.int64)
-    for index in order:
-        # What the part has of these labels, then of all: so that empty parts fill up.
-        loads = held @ shares[index]
-        part[index] = np.lexsort((held.sum(1), loads))[0]
-        held[part[index]] += shares[index]
-    return part[group]
 
 
 def mixing(

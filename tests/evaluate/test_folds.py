@@ -25,6 +25,19 @@ def test_groups_never_straddle_and_every_class_is_outside_each_fold(seed):
         assert set(labels[fold != number]) == set(labels)
 
 
+def test_many_small_groups_are_spread_evenly():
+    rng = np.random.default_rng(0)
+    groups = np.sort(rng.integers(0, 23, 400)).astype(str)
+    labels = rng.integers(0, 3, 400)
+    part = grouped_folds(labels, groups, folds=5, seed=0)
+    for group in np.unique(groups):
+        assert len(np.unique(part[groups == group])) == 1
+    counts = np.array([np.bincount(labels[part == number], minlength=3) for number in range(5)])
+    # 27 examples of each label a part; a group has 6 of each.
+    assert counts.min() > 18
+    assert counts.max() < 36
+
+
 def _unevenness(labels, fold):
     shares = [np.bincount(labels[fold == f], minlength=4) / np.bincount(labels) for f in range(5)]
     return np.std(shares, axis=0).mean()
