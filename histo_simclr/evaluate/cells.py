@@ -154,7 +154,8 @@ def load(path: Path) -> Outcome:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an npz file that the suite wrote; InputError when it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: of a damaged file, numpy would leave it open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(

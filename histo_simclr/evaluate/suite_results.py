@@ -61,7 +61,10 @@ def gather(
             "revision": provenance.git_revision(),
             "settings": settings,
             "tasks": {task.name: _task(task, exposed[task.name]) for task in opened},
-            "encoders": {each.name: {"kind": each.kind} | each.about for each in found},
+            "encoders": {
+                each.name: {"kind": each.kind, "description": description(each)} | each.about
+                for each in found
+            },
             "rows": rows,
             "differences": comparisons.differences(
                 judged,
@@ -72,8 +75,27 @@ def gather(
             "averages": comparisons.averages(judged),
             "ranking": comparisons.rankings(judged),
             "skipped": list(skipped),
+            "notes": notes_of(rows),
         }
     )
+
+
+def description(candidate: Candidate) -> str:
+    """What weights, and what is done to the input, in one line."""
+    return f"{candidate.about['weights']}; input: {candidate.about['normalization']}"
+
+
+def notes_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What rows say of themselves, each sentence once, with the rows that say it."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        for note in row["notes"]:
+            place = f"{row['task']} · {row['encoder']} · {row['protocol']} · {row['subset']}"
+            said.setdefault(note, []).append(place)
+    return [
+        f"{note} ({', '.join(where[:3])}{f' and {len(where) - 3} more' if where[3:] else ''})"
+        for note, where in said.items()
+    ]
 
 
 def draw_segmentations(blocks: Sequence[Block], place: Path) -> dict[tuple[str, str, str], str]:
@@ -105,8 +127,8 @@ def draw_segmentations(blocks: Sequence[Block], place: Path) -> dict[tuple[str, 
 
 
 def write(results: dict[str, Any], place: Path) -> None:
-    """Leaves results.json in the folder of a suite."""
-    workdir.write_json(place / RESULTS, results)
+    """Leaves results.json in the folder of a suite; encoders and tasks in their order."""
+    workdir.write_json(place / RESULTS, results, sort_keys=False)
 
 
 def format_tables(results: dict[str, Any]) -> str:

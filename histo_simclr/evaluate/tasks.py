@@ -213,5 +213,5 @@ def _about(
             ("train", "test"), (settings["train_split"], settings["test_split"]), parts, strict=True
         )
     }
-    kept = ("kind", "cohort", "metric", "split_rule", "prepare")
+    kept = ("about", "kind", "cohort", "metric", "split_rule", "prepare")
     return {key: settings[key] for key in kept} | told | counts | {"classes": classes}

@@ -1,4 +1,4 @@
-"""The suite, whole, on small record sets: a network of two blocks, four tasks, every protocol."""
+"""The suite, whole, on small record sets: a network of four blocks, four tasks, every protocol."""
 
 import argparse
 import csv
@@ -30,9 +30,9 @@ FROZEN = ("linear", "knn", "centroid", "sgd", "ridge", "least_squares", "mean_po
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
-    """An architecture of two blocks: seconds to compile where ResNet-18 takes a minute."""
+    """An architecture of four blocks: seconds to compile where ResNet-18 takes a minute."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(resnet.STAGE_BLOCKS, "small", (1, 1, 0, 0))
+        patched.setitem(resnet.STAGE_BLOCKS, "small", (1, 1, 1, 1))
         yield
 
 
@@ -77,10 +77,10 @@ def workdir(tmp_path_factory) -> Path:
     return place
 
 
-def configured(data, workdir, **changes):
+def configured(records, workdir, **changes):
     """The recipe at a size of seconds."""
     config = recipe.suite()
-    config.checkpoints, config.data = str(workdir), str(data)
+    config.checkpoints, config.data = str(workdir), str(records)
     said = {"split_rule": "by slide", "prepare": "histo-simclr prepare …"}
     for kind, name, metric in (
         ("classification", "toy", "macro_f1"),
