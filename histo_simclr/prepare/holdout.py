@@ -4,8 +4,6 @@ For sets that come without a split. What is held out depends on the names, the l
 alone, so that the same command gives the same split anywhere.
 """
 
-import array
-import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,8 +11,6 @@ import numpy as np
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import splits
 from histo_simclr.prepare.item import Item, Walk
-
-log = logging.getLogger(__name__)
 
 TRAIN, TEST = "train", "test"
 # Of the order in which groups are considered; a constant, as a split is no setting to be tuned.
@@ -37,8 +33,33 @@ def with_holdout(walk: Walk, share: float, where: str) -> Walk:
     """
     if not 0 < share < 1:
         raise InputError(f"{share:g}", where="--holdout", way_out="give a share, such as 0.2")
-    numbers: dict[str, int] = {}
-    labels, groups = array.array("q"), []
+    labels, groups = _labels_and_groups(walk, where)
+    count = len(np.unique(groups))
+    if count < 2:
+        raise InputError(
+            f"{count} patient, slide or image to hold a share out of",
+            where=where,
+            way_out="leave --holdout out, or say in a pattern or CSV what belongs together",
+        )
+    held, is_whole = splits.grouped_holdout(labels, groups, fraction=share, seed=_SEED)
+    if not (is_whole and held.any()):
+        raise InputError(
+            f"none of {count} patients, slides or images can be held out: a class would be used up",
+            where=where,
+            way_out="leave --holdout out, and name the test images in a CSV's column split",
+        )
+    chosen = set(groups[held].tolist())
+
+    def walk_split() -> Iterator[Item]:
+        for item in walk():
+            yield item._replace(split=TEST) if _group(item) in chosen else item
+
+    return walk_split
+
+
+def _labels_and_groups(walk: Walk, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) numbers of the labels and (n,) names of the groups, in an order of their own."""
+    pairs = []
     for item in walk():
         if item.reason:
             continue
@@ -48,33 +69,13 @@ def with_holdout(walk: Walk, share: float, where: str) -> Walk:
                 where=where,
                 way_out="leave --holdout out, or say nothing of splits",
             )
-        labels.append(numbers.setdefault(item.label, len(numbers)))
-        groups.append(_group(item))
-    if len(set(groups)) < 2:
-        raise InputError(
-            f"{len(set(groups))} patient, slide or image to hold a share out of",
-            where=where,
-            way_out="leave --holdout out, or say in a pattern or CSV what belongs together",
-        )
-    names = np.array(groups)
-    held, is_whole = splits.grouped_holdout(
-        np.array(labels, np.int64), names, fraction=share, seed=_SEED
-    )
-    if not (is_whole and held.any()):
-        raise InputError(
-            f"none of {len(set(groups))} patients or slides can be held out: each has all images "
-            "of a class",
-            where=where,
-            way_out="leave --holdout out, and name the test images in a CSV's column split",
-        )
-    chosen = set(names[held].tolist())
-    log.info("%d of %d images held out, %d groups", held.sum(), len(held), len(chosen))
-
-    def walk_split() -> Iterator[Item]:
-        for item in walk():
-            yield item._replace(split=TEST) if _group(item) in chosen else item
-
-    return walk_split
+        pairs.append((_group(item), item.label))
+    # Sorted: the choice must not depend on the order of a CSV.
+    pairs.sort()
+    names = sorted({label for _, label in pairs})
+    numbers = {name: number for number, name in enumerate(names)}
+    labels = np.array([numbers[label] for _, label in pairs], np.int64)
+    return labels, np.array([group for group, _ in pairs])
 
 
 def _group(item: Item) -> str:

@@ -96,7 +96,7 @@ def _open(
         )
     if labels:
         return listed.walk_csv(Path(labels), [path, Path(labels).parent], defaults)
-    meant = compile_pattern(only) if only else None
+    meant = compile_pattern(only, flag="--only") if only else None
     if is_remote:
         found = [name for name in storage.names(source) if _ends_in(name, extensions)]
         return _walk_folder(source, lambda: iter(found), defaults, compiled, meant)
@@ -142,7 +142,7 @@ def open_sources(
     return walk
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
+def compile_pattern(pattern: str, *, flag: str = "--pattern") -> re.Pattern[str]:
     """The regular expression of a path pattern such as `{label}/{slide}_{}.jpg`.
 
     `{name}` takes one or more characters other than `/` (as many as possible, from the left) and
@@ -168,12 +168,12 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1) or [", ".join(known)]
                 raise InputError(
-                    f"no field {name!r}", where=f"--pattern {pattern}", way_out=f"use {near[0]}"
+                    f"no field {name!r}", where=f"{flag} {pattern}", way_out=f"use {near[0]}"
                 )
             name = SYNONYMS.get(name, name)
             if name in seen:
                 raise InputError(
-                    f"{name} twice", where=f"--pattern {pattern}", way_out="write {} once"
+                    f"{name} twice", where=f"{flag} {pattern}", way_out="write {} once"
                 )
             seen.add(name)
             parts.append(f"(?P<{name}>{texts})")

@@ -84,11 +84,10 @@ def prepare(
         "labels": Path(labels).name,
         "max_rejected": max_rejected,
     }
-    if classes is not None:
-        settings |= {"masks": masks, "mask_classes": mask_classes}
     # Only where given: what was prepared without them keeps its bytes.
-    settings |= {"only": only} if only else {}
-    settings |= {"holdout": held_out} if held_out else {}
+    masked = {"masks": masks, "mask_classes": mask_classes} if classes is not None else {}
+    chosen = {"only": only, "holdout": held_out}
+    settings |= masked | {name: value for name, value in chosen.items() if value}
     with whole.new_folder(target, beside=Path(out)) as folder:
         writer = RecordSetWriter(
             folder, target.parent.name, cohort, cutting, plan, classes and classes.names

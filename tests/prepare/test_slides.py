@@ -410,4 +410,4 @@ def test_flags_of_folders_are_refused_for_slide_files(prepare, slides, tmp_path)
     (tmp_path / "l.csv").write_text("path,slide\na.svs,x\n")
     code, _, err = prepare("--labels", tmp_path / "l.csv", source="in/a.svs")
     assert code == 2
-    assert "--pattern and --labels describe a folder of slides" in err
+    assert "--pattern, --labels and --only describe a folder of slides" in err

@@ -68,6 +68,19 @@ def test_only_makes_other_files_as_if_not_there(tmp_path, images):
     assert [(item.name, item.label, item.reason) for item in walk()] == [("a/40X/1.png", "a", "")]
 
 
+def test_pattern_of_a_tfds_set_needs_its_file_names(prepare, images, tmp_path):
+    source = images.tree(tmp_path / "in", {"1.png": images.encode(images.pixels(32, 32), "PNG")})
+    with pytest.raises(InputError, match="--pattern reads the feature `filename`"):
+        items(prepare(source), pattern="{label}_*")
+
+
+def test_bad_choice_of_files_names_its_flag(tmp_path):
+    with pytest.raises(InputError, match="--only {labels}: no field 'labels'; use label"):
+        sources.open_source(
+            str(tmp_path), defaults=DEFAULTS, pattern="", labels="", only="{labels}"
+        )
+
+
 def test_only_is_for_folders(tmp_path):
     path = csv(tmp_path / "list.csv", "path\n1.png\n")
     for source, labels in ((path, ""), (tmp_path, str(path))):

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from histo_simclr import records
+from histo_simclr import cli, records
 from histo_simclr.errors import InputError
 
 
@@ -64,6 +64,17 @@ def test_own_record_set_keeps_its_targets(prepare, listed):
     np.testing.assert_allclose(
         records.load_record_set(again, "test").columns["target"], [0, 0, 0.1, 0.1], rtol=1e-7
     )
+
+
+def test_mix_is_the_same_with_and_without_targets(prepare, listed, tmp_path):
+    texts = {"with": "path,target\n1.png,1\n2.png,2\n", "without": "path\n1.png\n2.png\n"}
+    digests = set()
+    for name, text in texts.items():
+        records_folder = prepare(listed(text), out=tmp_path / name)
+        out = tmp_path / f"mix_{name}"
+        assert cli.main(["mix", str(records_folder), "--out", str(out), "--size", "4"]) == 0
+        digests.add(json.loads((out / "mix.json").read_text())["digest"])
+    assert len(digests) == 1
 
 
 def test_set_without_targets_has_none_anywhere(prepare, listed):
