@@ -91,6 +91,7 @@ RULES = {
     "evaluate.checks": "",
     "evaluate.few_labels": "",
     "evaluate.bags": "",
+    "evaluate.precomputed": "records workdir prepare.storage",
     "evaluate.probe": "evaluate.checks evaluate.folds evaluate.heads",
     "evaluate.sgd_probe": "evaluate.checks jax optax",
     "evaluate.knn": "evaluate.checks evaluate.folds evaluate.metrics evaluate.neighbors jax",

@@ -200,10 +200,10 @@ def _part(name: str, what: str) -> str:
 
 def _load(place: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        file = np.load(place, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise InputError("is one array, not an npz file", where=place, way_out=_FORMAT)
-        with file:
+        with place.open("rb") as opened:  # numpy leaves open what it finds to be torn
+            file = np.load(opened, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise InputError("is one array, not an npz file", where=place, way_out=_FORMAT)
             if missing := {"key", "features"} - set(file.files):
                 raise InputError(
                     f"lacks the array {min(missing)!r}; it holds {', '.join(file.files) or 'none'}",
