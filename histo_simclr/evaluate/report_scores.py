@@ -144,7 +144,7 @@ def score(
     detail = words.interval(entry["low"], entry["high"], scale=scale)
     if entry["sd"] is not None:
         spread = words.number(entry["sd"], scale=scale)
-        detail = f"{detail} ± {spread} ({words.count(row['seeds'], 'seed')})".strip()
+        detail = f"{detail}\n± {spread} ({words.count(row['seeds'], 'seed')})".strip()
     text = words.number(entry["value"], scale=scale)
     return page.Cell(text, detail, _badge(*floors), "bad" if floors[1] else "open", is_best)
 
