@@ -96,7 +96,7 @@ def _table(results: dict[str, Any], protocol: str) -> page.Table | None:
             words.probability(each["p"]),
             words.probability(each["p_holm"]),
             _swaps(each),
-            words.count(each["units"], each["unit"].removesuffix("s")),
+            words.count(each["units"], each["unit"]),
             verdict(each),
             each["note"] or "",
         )

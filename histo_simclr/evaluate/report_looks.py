@@ -30,7 +30,7 @@ def looks(found: Mapping[str, dict[str, Any]], workdir: Path) -> list[page.Block
       workdir: folder that the pictures' names start from.
     """
     blocks: list[page.Block] = []
-    numbers = {name: _flat(look["robustness"]) for name, look in found.items()}
+    numbers = {name: _flat(look["robustness"] or {}) for name, look in found.items()}
     keys = list(dict.fromkeys(key for each in numbers.values() for key in each))
     if keys:
         rows = [page.row(key, *(_cell(each.get(key)) for each in numbers.values())) for key in keys]
