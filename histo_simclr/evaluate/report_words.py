@@ -26,6 +26,8 @@ METRICS = {
     "spearman": Metric("Spearman"),
     "dice": Metric("Dice"),
     "iou": Metric("IoU"),
+    "object_f1": Metric("F1 of objects"),
+    "f1": Metric("F1"),
 }
 # In the order in which they are shown.
 PROTOCOLS = {
