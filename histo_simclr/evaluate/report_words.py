@@ -36,6 +36,7 @@ PROTOCOLS = {
     "knn": "k nearest neighbors",
     "centroid": "nearest class centroid",
     "ridge": "ridge regression",
+    "least_squares": "linear regression",
     "finetune": "fine-tuned",
     "unet_frozen": "U-Net on the frozen encoder",
     "unet_finetuned": "U-Net, encoder fine-tuned",
