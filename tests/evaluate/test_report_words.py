@@ -33,6 +33,7 @@ def test_p_values_keep_two_digits_however_small(p, text):
     ("value", "unit", "text"),
     [
         (1234, "", "1,234"),
+        (48.0, "", "48"),
         (1, "patches", "1 patch"),
         (2, "patch", "2 patches"),
         (1, "patients", "1 patient"),
