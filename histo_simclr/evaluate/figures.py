@@ -78,7 +78,9 @@ def _svg(draw: Callable) -> Callable[..., bytes]:
         with matplotlib.rc_context(_SETTINGS):
             figure = draw(*arguments, **options)
             file = io.BytesIO()
-            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+            about = {"Date": None, "Creator": None}
+            # Tight: the layout leaves out labels of axes that are kept square.
+            figure.savefig(file, format="svg", metadata=about, bbox_inches="tight", pad_inches=0.05)
         return file.getvalue()
 
     return drawn
@@ -206,9 +208,8 @@ def confusions(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -
       matrices: title → (K, K) counts, rows truth, columns prediction.
       class_names: K names.
     """
-    across = 1 if len(class_names) > 6 else 2
-    side = min(2.2 + 0.55 * len(class_names), 7)
-    figure, axes = _grid(len(matrices), across, side, side)
+    side = min(2.2 + 0.55 * len(class_names), 6)
+    figure, axes = _grid(len(matrices), 2, side, side)
     for place, (title, matrix) in zip(axes, matrices.items(), strict=False):
         pictures.draw_confusion(place, matrix, class_names)
         place.set_title(title, fontsize=9)

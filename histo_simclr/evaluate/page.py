@@ -20,7 +20,7 @@ class Cell:
 
     Fields:
       text: its content.
-      detail: smaller, below it: an interval.
+      detail: smaller, below it, in lines: an interval.
       mark: a remark, shown as a badge.
       tone: "bad" or "open", the badge's color; never the only carrier of a meaning.
       best: whether it is the best of its column.

@@ -95,8 +95,8 @@ def read(workdir: Path) -> dict[str, Any]:
         for part, name in (("tasks", entry["task"]), ("encoders", entry["encoder"])):
             if name not in results[part]:
                 raise _unusable(file, f"rows[{number}] is of {name!r}, which is not in {part!r}")
-        # They are there at full labels only.
-        for key in ("per_class", "confusion", "calibration", "pictures"):
+        # They are there at full labels only, or when there is something to say.
+        for key in ("per_class", "confusion", "calibration", "pictures", "notes"):
             entry.setdefault(key, None)
     return results
 
@@ -131,7 +131,7 @@ def _page(results: dict[str, Any], looks: dict[str, Any], workdir: Path) -> str:
         "Differences between encoders": report_differences.differences(results),
         "Ranks over tasks": report_differences.ranks(results, styles),
         "Few labels": report_details.few_labels(results, styles),
-        "Confusion matrices": report_details.classes(results),
+        "Confusion matrices, classes": report_details.classes(results),
         "Calibration": report_details.calibration(results),
         "Segmentation pictures": report_looks.segmentations(results, workdir),
         "A look at the features": report_looks.looks(looks, workdir),

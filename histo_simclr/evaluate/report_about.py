@@ -6,7 +6,8 @@ from typing import Any
 from histo_simclr.evaluate import page
 from histo_simclr.evaluate import report_words as words
 
-_KNOWN = ("kind", "description", "arch", "px", "mean", "std", "step")
+# Of an encoder: those with a column of their own, and what its description says already.
+_KNOWN = ("kind", "description", "arch", "px", "mean", "std", "step", "weights", "normalization")
 _LEAKS = {
     "patient": "patients that occur in both",
     "slide": "slides that occur in both",

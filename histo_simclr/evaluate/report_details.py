@@ -9,7 +9,7 @@ from histo_simclr.evaluate import figures, page, report_differences, report_scor
 from histo_simclr.evaluate import report_words as words
 
 # Whose classes and probabilities are shown; of a task without these, its first protocol's.
-MAIN = ("linear", "finetune", "mean_pool", "attention")
+MAIN = ("linear", "finetune", "unet_frozen", "unet_finetuned", "mean_pool", "attention")
 _X = {"fraction": "labels of the training split, %", "shots": "labels a class"}
 
 
@@ -46,7 +46,7 @@ def few_labels(results: dict[str, Any], styles: Mapping[str, figures.Style]) -> 
 
 
 def classes(results: dict[str, Any]) -> list[page.Block]:
-    """Of each task: confusion matrices and the F1 of each class."""
+    """Of each task: confusion matrices, and how well each class is told."""
     blocks: list[page.Block] = []
     for task, protocol, rows in _main(results, "confusion"):
         names = results["tasks"][task]["classes"]
@@ -60,8 +60,14 @@ def classes(results: dict[str, Any]) -> list[page.Block]:
             "and share of its row; dark on the diagonal is right, dark beside it names the mistake."
         )
         blocks.append(page.drawing(title, f"{alt}.", caption, figures.confusions(matrices, names)))
-        if table := _class_table(task, protocol, rows):
-            blocks.append(table)
+        if rows := [row for row in rows if row["per_class"]]:
+            blocks.append(_class_table(task, protocol, rows, ("f1", "precision", "recall")))
+    for task, protocol, rows in _main(results, "per_class"):
+        if results["tasks"][task]["kind"] == "segmentation":
+            shown = [
+                name for name in ("dice", "iou", "object_f1") if name in rows[0]["per_class"][0]
+            ]
+            blocks.append(_class_table(task, protocol, rows, tuple(shown)))
     return blocks
 
 
@@ -146,25 +152,30 @@ def _subset_table(
     return page.Table(title, ("encoder", *heads), tuple(table), note=note)
 
 
-def _class_table(task: str, protocol: str, rows: Sequence[dict[str, Any]]) -> page.Table | None:
-    rows = [row for row in rows if row["per_class"]]
-    if not rows:
-        return None
+def _class_table(
+    task: str, protocol: str, rows: Sequence[dict[str, Any]], shown: tuple[str, ...]
+) -> page.Table:
+    """`shown`: the first of these stands above, the others below it."""
+    first, *others = shown
     lines = []
     for entries in zip(*(row["per_class"] for row in rows), strict=True):
         cells = (
             page.Cell(
-                words.number(entry["f1"]),
-                f"{words.number(entry['precision'])} / {words.number(entry['recall'])}",
+                words.number(entry[first]),
+                " / ".join(words.number(entry[name]) for name in others),
             )
             for entry in entries
         )
-        lines.append(page.row(entries[0]["class"], words.count(entries[0]["support"]), *cells))
+        support = entries[0].get("support")
+        counts = [] if support is None else [words.count(support)]
+        lines.append(page.row(entries[0]["class"], *counts, *cells))
+    titles = [words.metric(name).title for name in shown]
+    heads = ["class", *(["test examples"] if "support" in rows[0]["per_class"][0] else [])]
     return page.Table(
-        f"{task}: F1 by class, {words.protocol(protocol)}",
-        ("class", "test examples", *(row["encoder"] for row in rows)),
+        f"{task}: {titles[0]} by class, {words.protocol(protocol)}",
+        (*heads, *(row["encoder"] for row in rows)),
         tuple(lines),
-        note="F1, below it precision / recall.",
+        note=f"{titles[0]}, below it {' / '.join(titles[1:])}.",
     )
 
 

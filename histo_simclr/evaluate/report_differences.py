@@ -42,8 +42,8 @@ def differences(results: dict[str, Any]) -> list[page.Block]:
         "Each difference is between two encoders on the same test examples. [low, high]: 95 % "
         "interval of resampling whole test units (patients or slides where they are known). p: "
         "by swapping the two encoders' predictions within whole units; p (Holm): corrected for "
-        "all tests of its family. Where a test set is too small to tell, the note says so. L1 is "
-        "not multiplied here."
+        "the number of tasks that the two are compared on. Where a test set is too small to "
+        "tell, the note says so. L1 is not multiplied here."
     )
     return [page.Text(how), *blocks]
 
@@ -96,7 +96,7 @@ def _table(results: dict[str, Any], protocol: str) -> page.Table | None:
             words.probability(each["p"]),
             words.probability(each["p_holm"]),
             _swaps(each),
-            words.count(each["units"], each["unit"].removesuffix("s")),
+            words.count(each["units"], each["unit"]),
             verdict(each),
             each["note"] or "",
         )

@@ -30,7 +30,7 @@ def looks(found: Mapping[str, dict[str, Any]], workdir: Path) -> list[page.Block
       workdir: folder that the pictures' names start from.
     """
     blocks: list[page.Block] = []
-    numbers = {name: _flat(look["robustness"]) for name, look in found.items()}
+    numbers = {name: _flat(look["robustness"] or {}) for name, look in found.items()}
     keys = list(dict.fromkeys(key for each in numbers.values() for key in each))
     if keys:
         rows = [page.row(key, *(_cell(each.get(key)) for each in numbers.values())) for key in keys]
@@ -44,15 +44,7 @@ def looks(found: Mapping[str, dict[str, Any]], workdir: Path) -> list[page.Block
         )
     for name, look in found.items():
         blocks.append(page.Heading(name))
-        blocks += [
-            page.Table(
-                each["title"],
-                tuple(map(str, each["columns"])),
-                tuple(page.row(*map(_cell, cells)) for cells in each["rows"]),
-                note=each.get("note") or "",
-            )
-            for each in look["tables"]
-        ]
+        blocks += map(_table, look["tables"])
         blocks += [
             picture(
                 workdir, each["file"], title=f"{name}: {each['title']}", caption=each["caption"]
@@ -76,6 +68,15 @@ def picture(workdir: Path, file: str, *, title: str, caption: str) -> page.Block
         return page.Text(f"{title}: {file} is not a PNG or JPEG file.", "open")
     alt = f"{title}. {caption}".strip()
     return page.Figure(title, alt, caption, page.data_uri(content, kind))
+
+
+def _table(described: dict[str, Any]) -> page.Block:
+    """A look's table; of one without rows, what it says instead."""
+    note = described.get("note") or ""
+    if not described["rows"]:
+        return page.Text(f"{described['title']}: {note or words.NONE}")
+    rows = tuple(page.row(*map(_cell, cells)) for cells in described["rows"])
+    return page.Table(described["title"], tuple(map(str, described["columns"])), rows, note=note)
 
 
 def _cell(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from histo_simclr.evaluate import page, published, report_differences
 from histo_simclr.evaluate import report_words as words
 
-# Shown side by side for each task; of other kinds the task's own metric.
+# Shown side by side for each task; of other kinds macro-F1, and the task's metric if it is another.
 SHOWN = {"regression": ("l1", "r2", "spearman"), "segmentation": ("dice", "iou")}
 HOW_TO_READ = (
     "Each cell: the value, below it the 95 % interval over resampled test units, and ± the "
@@ -40,7 +40,7 @@ def by_task(results: dict[str, Any], kind: str, protocol: str, *, title: str) ->
     columns = [
         (task, name)
         for task in tasks
-        for name in SHOWN.get(kind, (results["tasks"][task]["metric"],))
+        for name in SHOWN.get(kind, dict.fromkeys(("macro_f1", results["tasks"][task]["metric"])))
     ]
     encoders = [name for name in results["encoders"] if any(name == each for _, each in rows)]
     means = _averages(results, kind, protocol)
@@ -76,6 +76,7 @@ def all_metrics(results: dict[str, Any], kind: str, protocol: str) -> page.Table
         if results["tasks"][task]["kind"] == kind
     ]
     names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    is_noted = any(row["notes"] for row in rows)
     table = [
         page.row(
             row["task"],
@@ -83,6 +84,7 @@ def all_metrics(results: dict[str, Any], kind: str, protocol: str) -> page.Table
             words.count(row["examples"]),
             words.plain(row["chosen"]),
             *(score(row, name) for name in names),
+            *(["; ".join(row["notes"] or ()) or words.NONE] if is_noted else []),
             tone=_tone(results, row["encoder"]),
         )
         for row in rows
@@ -93,6 +95,7 @@ def all_metrics(results: dict[str, Any], kind: str, protocol: str) -> page.Table
         "examples fitted",
         "chosen",
         *(_head(results, kind, n) for n in names),
+        *(["notes"] if is_noted else []),
     )
     title = f"All metrics: {words.protocol(protocol)}"
     return page.Table(title, heads, tuple(table), heads=2, folded=True)
@@ -144,7 +147,7 @@ def score(
     detail = words.interval(entry["low"], entry["high"], scale=scale)
     if entry["sd"] is not None:
         spread = words.number(entry["sd"], scale=scale)
-        detail = f"{detail} ± {spread} ({words.count(row['seeds'], 'seed')})".strip()
+        detail = f"{detail}\n± {spread} ({words.count(row['seeds'], 'seed')})".strip()
     text = words.number(entry["value"], scale=scale)
     return page.Cell(text, detail, _badge(*floors), "bad" if floors[1] else "open", is_best)
 

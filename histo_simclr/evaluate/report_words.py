@@ -26,6 +26,8 @@ METRICS = {
     "spearman": Metric("Spearman"),
     "dice": Metric("Dice"),
     "iou": Metric("IoU"),
+    "object_f1": Metric("F1 of objects"),
+    "f1": Metric("F1"),
 }
 # In the order in which they are shown.
 PROTOCOLS = {
@@ -34,6 +36,7 @@ PROTOCOLS = {
     "knn": "k nearest neighbors",
     "centroid": "nearest class centroid",
     "ridge": "ridge regression",
+    "least_squares": "linear regression",
     "finetune": "fine-tuned",
     "unet_frozen": "U-Net on the frozen encoder",
     "unet_finetuned": "U-Net, encoder fine-tuned",
@@ -95,15 +98,15 @@ def probability(p: float | None) -> str:
     return f"{p:.{max(2, 1 - math.floor(math.log10(p)))}f}"
 
 
-def count(value: int | None, unit: str = "") -> str:
-    """1,234 patches; 1 patch. The unit may come in either number."""
+def count(value: float | None, unit: str = "") -> str:
+    """1,234 patches; 1 patch. The unit may come in either number; weighted counts are floats."""
     if value is None:
         return NONE
     if not unit:
-        return f"{value:,}"
+        return f"{value:,.0f}"
     one = "patch" if unit in ("patch", "patches") else unit.removesuffix("s")
     many = "patches" if one == "patch" else f"{one}s"
-    return f"{value:,} {one if value == 1 else many}"
+    return f"{value:,.0f} {one if value == 1 else many}"
 
 
 def plain(value: object) -> str:

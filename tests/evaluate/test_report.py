@@ -133,6 +133,25 @@ def test_every_score_is_there_with_its_interval_and_spread(suite_folder, read):
             ), (entry["task"], entry["encoder"], entry["protocol"], entry["subset"], name)
 
 
+def test_classes_are_told_one_by_one(suite_folder, read):
+    rows = read.rows()
+    for entry in suite_folder.results()["rows"]:
+        # Of k nearest neighbors and the like they are in results.json alone.
+        if not entry["per_class"] or entry["protocol"] == "knn":
+            continue
+        names = ("f1", "precision", "recall")
+        names = names if "f1" in entry["per_class"][0] else ("dice", "iou", "object_f1")
+        for each in entry["per_class"]:
+            first, second, third = (words.number(each[name]) for name in names)
+            wanted = f"{first} {second} / {third}"
+            assert any(row[0] == each["class"] and wanted in row for row in rows)
+
+
+def test_what_a_row_notes_and_a_look_leaves_out_is_said(read):
+    assert any("C = 0.01 is at the end of the strengths tried" in row for row in read.rows())
+    assert "Drift: Left out: no encoder." in read.text()
+
+
 def test_averages_differences_and_p_values_are_there(suite_folder, read):
     results, rows = suite_folder.results(), read.rows()
     for entry in results["averages"]:
@@ -156,7 +175,7 @@ def test_parts_stand_in_the_order_in_which_they_are_read(read):
     wanted = ["What was evaluated", "Leak checks", "Frozen encoders (as in the paper's Table 2)"]
     wanted += ["Fine-tuned encoders (as in the paper's Table 1)", "Regression", "Segmentation"]
     wanted += ["Differences between encoders", "Ranks over tasks", "Few labels"]
-    wanted += ["Confusion matrices", "Calibration", "Segmentation pictures"]
+    wanted += ["Confusion matrices, classes", "Calibration", "Segmentation pictures"]
     wanted += ["A look at the features", "Skipped, notes", "How to reproduce"]
     places = [len(heads) - 1 - heads[::-1].index(each) for each in wanted]
     assert places == sorted(places)
@@ -199,6 +218,16 @@ def test_an_encoder_not_shown_to_be_better_than_a_floor_carries_a_badge(
     assert said in written.text()
 
 
+def test_macro_f1_is_shown_beside_another_metric_that_decides(tmp_path, suite_folder):
+    written = _written(
+        tmp_path / "run",
+        suite_folder,
+        lambda results: results["tasks"]["pcam"].update(metric="balanced_accuracy"),
+        looks=False,
+    )
+    assert ["encoder", "pcam: macro-F1", "pcam: balanced accuracy"] in written.rows()
+
+
 def test_leaks_are_red_and_what_was_not_looked_at_is_said(read, tmp_path, suite_folder):
     text = read.text()
     assert "1 leak found" in text
@@ -225,7 +254,7 @@ def test_what_is_missing_is_one_line_and_no_empty_figure(tmp_path, suite_folder)
     written = _written(tmp_path / "run", suite_folder, change, looks=False)
     assert not written.all("img")
     line = re.search(r"Not part of this suite: ([^.]*)\.", written.text())[1]
-    assert line.split(", ") == [
+    assert re.split(", (?!classes)", line) == [
         "fine-tuned encoders",
         "regression",
         "segmentation",
@@ -233,7 +262,7 @@ def test_what_is_missing_is_one_line_and_no_empty_figure(tmp_path, suite_folder)
         "differences between encoders",
         "ranks over tasks",
         "few labels",
-        "confusion matrices",
+        "confusion matrices, classes",
         "calibration",
         "segmentation pictures",
         "a look at the features",
