@@ -67,6 +67,14 @@ RULES = {
     "evaluate.clusters": "jax",
     "evaluate.drift": "evaluate.neighbors",
     "evaluate.batch_effect": "evaluate scipy",
+    "evaluate.sample_patches": "records input views.compose prepare.draw",
+    "evaluate.robustness": "evaluate.batch_effect evaluate.sample_patches",
+    "evaluate.magnify": "evaluate.drift evaluate.sample_patches",
+    "evaluate.look_pictures": "pictures matplotlib",
+    "evaluate.look_neighbors": "evaluate.look_pictures evaluate.neighbors evaluate.sample_patches",
+    "evaluate.look_clusters": "evaluate.clusters evaluate.look_pictures evaluate.neighbors"
+    " evaluate.sample_patches sklearn",
+    "evaluate.looks": "evaluate sklearn threadpoolctl",
     # What leaks is known from the files that prepare wrote, and compared as mix does.
     "evaluate.leaks": "records prepare.near prepare.candidates prepare.registry pyarrow",
     "evaluate.seen": "records provenance evaluate.leaks prepare.candidates pyarrow",
