@@ -82,8 +82,8 @@ def _composition(sample: Sample, members: np.ndarray) -> str:
     what = [f"{_short(*pair)}" for pair in zip(sample.cohort, sample.label, strict=True)]
     names, counts = np.unique(np.array(what)[members], return_counts=True)
     ranked = np.argsort(-counts, kind="stable")
-    lines += [f"{counts[i] / members.sum():.0%} {names[i]}" for i in ranked[:5]]
-    rest = counts[ranked[5:]].sum()
+    lines += [f"{counts[i] / members.sum():.0%} {names[i]}" for i in ranked[:4]]
+    rest = counts[ranked[4:]].sum()
     return "\n".join(lines + ([f"{rest / members.sum():.0%} others"] if rest else []))
 
 

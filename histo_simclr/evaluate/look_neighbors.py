@@ -9,7 +9,7 @@ from histo_simclr.evaluate import look_pictures, neighbors
 from histo_simclr.evaluate.sample_patches import Sample, spread
 
 # Of a line below a patch.
-_LETTERS = 20
+_LETTERS = 16
 
 
 def look(

@@ -19,7 +19,7 @@ _VERDICTS = {
 }
 # Inches of a patch in sheets; in units of its side: from patch to patch, free about it, for the
 # caption below it, for the words beside a row.
-_INCH, _STEP, _GAP, _CAPTION, _WORDS = 1.0, 1.1, 0.1, 0.3, 2.2
+_INCH, _STEP, _GAP, _CAPTION, _WORDS = 0.8, 1.1, 0.1, 0.33, 2.5
 
 
 def entry(folder: Path, file: str, title: str, caption: str) -> dict[str, str]:
@@ -54,7 +54,7 @@ def neighbor_panels(
             left, top = column * _STEP + (_GAP if column else 0), row * (_STEP + _CAPTION)
             _patch(axes, image, left, top, border=color)
             said = f"{mark} {caption}".strip()
-            axes.text(left, top + 1.04, said, va="top", fontsize=6, color=color, linespacing=1.1)
+            axes.text(left, top + 1.05, said, va="top", fontsize=6, color=color, linespacing=1.1)
     _save_sheet(figure, axes, path)
 
 
@@ -63,7 +63,7 @@ def montage(images: Sequence[np.ndarray], captions: Sequence[str], path: Path) -
 
     Args:
       images: k of (m, S, S, 3) uint8.
-      captions: k, of up to seven short lines.
+      captions: k, of up to six short lines.
       path: PNG to write.
     """
     wide = max(len(each) for each in images)

@@ -14,6 +14,8 @@ from histo_simclr.evaluate.sample_patches import ALONE, Sample
 
 # Cramér's V from which nuisance and class are one and the same, and from which they are entangled.
 COINCIDE, ENTANGLED = 0.9, 0.5
+# How far a robustness index must lie from that of blindly drawn neighbors to be worth a word.
+_MARGIN = 0.05
 COLUMNS = (
     "tasks",
     "nuisance",
@@ -25,6 +27,7 @@ COLUMNS = (
     "neighbors from other",
     "expected",
     "robustness index",
+    "if blind",
     "reading",
 )
 NOTE = (
@@ -38,7 +41,7 @@ NOTE = (
     "value of the nuisance; without batch effect it is the expected share beside it. "
     "Robustness index: of the neighbors that agree in just one of class and nuisance, the share "
     "that agrees in the class, over classes that occur with several values; 1 is tissue alone, 0 "
-    "the nuisance alone."
+    "the nuisance alone, and the share beside it is that of neighbors drawn blindly."
 )
 
 
@@ -51,6 +54,8 @@ class Effect(NamedTuple):
       values: value → patches.
       contrast, mixing: measured (batch_effect); `mixing.robustness` over classes that occur with
         two values or more, NaN where none does.
+      blind: the robustness index if neighbors were drawn blindly: 0.5 for two classes with two
+        values each, less for more classes.
       alone: share of patches whose patient and slide are unknown.
     """
 
@@ -59,6 +64,7 @@ class Effect(NamedTuple):
     values: dict[str, int]
     contrast: batch_effect.Contrast
     mixing: batch_effect.Mixing
+    blind: float
     alone: float
 
 
@@ -89,10 +95,11 @@ def effects(
             facts = features[chosen], values[known], classes[known], sample.group[chosen]
             mixing = batch_effect.mixing(*facts, count=neighbors)
             shared = _occurs_in_several(facts[2], facts[1])
-            robustness = float("nan")
+            robustness = blind = float("nan")
             if shared.any():
-                of_shared = (each[shared] for each in facts)
+                of_shared = [each[shared] for each in facts]
                 robustness = batch_effect.mixing(*of_shared, count=neighbors).robustness
+                blind = _blind(*of_shared[1:])
             names, counts = np.unique(facts[1], return_counts=True)
             found.append(
                 Effect(
@@ -101,6 +108,7 @@ def effects(
                     dict(zip(names.tolist(), counts.tolist(), strict=True)),
                     batch_effect.contrast(*facts, **options),
                     mixing._replace(robustness=robustness),
+                    blind,
                     float(np.char.startswith(facts[3], ALONE).mean()),
                 )
             )
@@ -126,6 +134,7 @@ def table(found: list[Effect]) -> dict[str, Any]:
             _number(each.mixing.other),
             _number(each.mixing.expected),
             _number(each.mixing.robustness),
+            _number(each.blind),
             reading(each),
         ]
         for each in found
@@ -149,6 +158,7 @@ def numbers(found: list[Effect]) -> list[dict[str, Any]]:
             "other": _or_none(each.mixing.other),
             "expected": _or_none(each.mixing.expected),
             "robustness_index": _or_none(each.mixing.robustness),
+            "robustness_index_if_blind": _or_none(each.blind),
             "groups_unknown": each.alone,
         }
         for each in found
@@ -169,10 +179,11 @@ def reading(effect: Effect) -> str:
             if is_told
             else (f"No {nuisance} shown to be told.")
         )
-        if effect.mixing.robustness < 0.5:
-            said += f" Neighbors go by the {nuisance} rather than by tissue."
-        elif effect.mixing.robustness >= 0.5:
-            said += f" Neighbors go by tissue rather than by the {nuisance}."
+        beyond = effect.mixing.robustness - effect.blind
+        if beyond < -_MARGIN:
+            said += f" Where they disagree, neighbors go by the {nuisance} rather than by tissue."
+        elif beyond > _MARGIN:
+            said += f" Where they disagree, neighbors go by tissue rather than by the {nuisance}."
         if effect.contrast.association >= ENTANGLED:
             said += " Read with care: classes differ much between the values."
     if effect.alone:
@@ -219,6 +230,17 @@ def _occurs_in_several(classes: np.ndarray, values: np.ndarray) -> np.ndarray:
     """(n,) bool: the class of the row occurs with two values or more."""
     several = [name for name in np.unique(classes) if len(np.unique(values[classes == name])) > 1]
     return np.isin(classes, several)
+
+
+def _blind(values: np.ndarray, classes: np.ndarray, groups: np.ndarray) -> float:
+    """The robustness index of neighbors drawn from all other groups with equal chances."""
+    is_other = groups[:, None] != groups
+    of_value, of_class = values[:, None] == values, classes[:, None] == classes
+    could = np.maximum(is_other.sum(1), 1)
+    biology = np.sum((is_other & of_class & ~of_value).sum(1) / could)
+    confounded = np.sum((is_other & ~of_class & of_value).sum(1) / could)
+    decided = biology + confounded
+    return float(biology / decided) if decided else float("nan")
 
 
 def _described(probe: batch_effect.Separability) -> dict[str, Any]:

@@ -80,5 +80,5 @@ def test_mixed_clusters_have_their_score_and_the_smallest_parts_summed_up(drawn,
     lines = drawn[0][1][0].split("\n")
     assert lines[0] == "60 patches"
     assert lines[1] == "13% c a"
-    # f has 7 of the 60, g and h too.
-    assert lines[-1] == "35% others"
+    # e, f, g and h: 7 of the 60 each.
+    assert lines[-1] == "47% others"

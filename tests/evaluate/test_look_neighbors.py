@@ -102,4 +102,4 @@ def test_patches_of_one_group_have_no_neighbors(drawn, sample, tmp_path):
 
 def test_long_names_are_cut_to_the_width_of_a_patch(sample):
     long = sample._replace(cohort=np.full(len(sample.row), "a cohort of a very long name"))
-    assert look_neighbors._caption(long, 0).split("\n")[0] == "a cohort of a very …"
+    assert look_neighbors._caption(long, 0).split("\n")[0] == "a cohort of a v…"

@@ -88,6 +88,19 @@ def test_only_classes_of_several_cohorts_count_for_the_robustness_index(make):
     assert 0 < expected.robustness < 1
 
 
+def test_the_index_of_noise_is_that_of_blind_neighbors_however_many_classes(make_sample):
+    """Six classes: noise agrees in the class seldom, which is not yet a batch effect."""
+    count = 600
+    rng = np.random.default_rng(0)
+    label, task = rng.integers(0, 6, count).astype(str), rng.integers(0, 2, count).astype(str)
+    sample = make_sample(task, label, (np.arange(count) // 5).astype(str))
+    features = rng.normal(size=(count, 4)).astype(np.float32)
+    (found,) = robustness.effects(features, sample, **OPTIONS)
+    assert found.blind == pytest.approx(1 / 6, abs=0.02)
+    assert found.mixing.robustness == pytest.approx(found.blind, abs=0.04)
+    assert "neighbors" not in robustness.reading(found)
+
+
 def test_nuisances_that_divide_the_patches_alike_are_one(make):
     task = make(lab=1.0, tissue=0.0)[1].task
     mpp = np.where(task == "aachen", 0.2499, 1.0)
