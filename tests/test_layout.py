@@ -69,7 +69,7 @@ RULES = {
     "evaluate.batch_effect": "evaluate scipy",
     "evaluate.sample_patches": "records input views.compose prepare.draw",
     "evaluate.robustness": "evaluate.batch_effect evaluate.sample_patches",
-    "evaluate.magnify": "evaluate.drift evaluate.sample_patches",
+    "evaluate.magnify": "evaluate.drift evaluate.neighbors evaluate.sample_patches",
     "evaluate.look_pictures": "pictures matplotlib",
     "evaluate.look_neighbors": "evaluate.look_pictures evaluate.neighbors evaluate.sample_patches",
     "evaluate.look_clusters": "evaluate.clusters evaluate.look_pictures evaluate.neighbors"

@@ -118,6 +118,7 @@ def scatter_panels(points: np.ndarray, panels: Mapping[str, np.ndarray], path: P
 def drift_curves(
     magnification: np.ndarray,
     distances: Mapping[str, np.ndarray],
+    moved: Mapping[str, np.ndarray],
     spreads: Mapping[str, np.ndarray],
     path: Path,
 ) -> None:
@@ -125,7 +126,8 @@ def drift_curves(
 
     Args:
       magnification: (M,) relative, ascending from 1.
-      distances, spreads: task → (M,) mean cosine distances.
+      distances, moved, spreads: task → (M,) mean cosine distances: to the whole patch (solid),
+        between crops enlarged alike (dashed), between different places (dotted).
       path: PNG to write.
     """
     figure = pictures.new_figure(8.4, 3.2)
@@ -133,11 +135,13 @@ def drift_curves(
     for index, (task, distance) in enumerate(distances.items()):
         style = {"color": _COLORS[index % len(_COLORS)], "marker": _MARKS[index % len(_MARKS)]}
         absolute.plot(magnification, distance, markersize=4, linewidth=1, label=task, **style)
-        absolute.plot(
-            magnification, spreads[task], linestyle=":", linewidth=1, color=style["color"]
-        )
-        share = distance / np.where(spreads[task] > 0, spreads[task], np.nan)
-        relative.plot(magnification, share, markersize=4, linewidth=1, **style)
+        thin = {"linewidth": 1, "color": style["color"]}
+        absolute.plot(magnification, moved[task], linestyle="--", **thin)
+        absolute.plot(magnification, spreads[task], linestyle=":", **thin)
+        scale = np.where(spreads[task] > 0, spreads[task], np.nan)
+        relative.plot(magnification, distance / scale, markersize=4, linewidth=1, **style)
+        relative.plot(magnification, moved[task] / scale, linestyle="--", **thin)
+    absolute.plot([], [], color="gray", linestyle="--", label="center to corner, enlarged alike")
     absolute.plot([], [], color="gray", linestyle=":", label="between different places")
     absolute.set_ylabel("cosine distance", fontsize=8)
     absolute.set_title("to the whole patch", fontsize=9)
@@ -150,7 +154,7 @@ def drift_curves(
         axes.set_xticks(magnification, [f"{value:.2f}" for value in magnification])
         axes.tick_params(labelsize=7)
     absolute.set_ylim(0, None)
-    figure.legend(loc="outside lower center", ncols=4, fontsize=7)
+    figure.legend(loc="outside lower center", ncols=5, fontsize=7)
     pictures.save(figure, path)
 
 

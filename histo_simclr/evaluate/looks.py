@@ -13,7 +13,6 @@ import numpy as np
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import (
     checks,
-    drift,
     look_clusters,
     look_neighbors,
     look_pictures,
@@ -165,10 +164,11 @@ def _drift(
         return [], [{"title": title, "columns": [], "rows": [], "note": note}]
     found = magnify.drifts(sample, encode, places=places, batch_size=batch_size, seed=seed)
     # Ascending µm/px is descending magnification; the last is the whole patch.
-    magnification = 1 / next(iter(found.values())).mpp[::-1]
-    distances = {task: each.distance[-1][::-1] for task, each in found.items()}
-    spreads = {task: each.spread[::-1] for task, each in found.items()}
-    look_pictures.drift_curves(magnification, distances, spreads, out / "drift.png")
+    magnification = 1 / next(iter(found.values())).drift.mpp[::-1]
+    distances = {task: each.drift.distance[-1][::-1] for task, each in found.items()}
+    moved = {task: each.moved[::-1] for task, each in found.items()}
+    spreads = {task: each.drift.spread[::-1] for task, each in found.items()}
+    look_pictures.drift_curves(magnification, distances, moved, spreads, out / "drift.png")
     caption = (
         f"Cosine distance between features of {sum(map(_places, found.values())):,} patches and of "
         "their enlarged centers, all resized to one side so that they are equally sharp. The "
@@ -177,24 +177,29 @@ def _drift(
     )
     rows = []
     for task, each in found.items():
-        spread = each.spread[-1]
+        spread = each.drift.spread[-1]
         ratio = distances[task][-1] / spread if spread > 0 else float("nan")
-        numbers = map(_number, (*distances[task][1:], spread, ratio))
+        numbers = map(_number, (*distances[task][1:], moved[task][-1], spread, ratio))
         rows.append([task, _places(each), *numbers])
     columns = [
         "task",
         "places",
         *(f"distance at {value:.2f}x" for value in magnification[1:]),
+        f"moved at {magnification[-1]:.2f}x",
         "between places",
         f"ratio at {magnification[-1]:.2f}x",
     ]
-    note = "Ratio: distance to the whole patch over that between different places of the task."
+    note = (
+        "Distance: to the whole patch. Moved: between center and corner, enlarged alike; a "
+        "distance no larger may be due to what is cut off. Ratio: distance over that between "
+        "different places of the task."
+    )
     table = {"title": title, "columns": columns, "rows": rows, "note": note}
     return [look_pictures.entry(out, "drift.png", title, caption)], [table]
 
 
-def _places(found: drift.Drift) -> int:
-    return int(found.places[-1, -1])
+def _places(found: magnify.Enlarged) -> int:
+    return int(found.drift.places[-1, -1])
 
 
 def _number(value: float) -> str:

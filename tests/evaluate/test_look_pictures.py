@@ -88,8 +88,8 @@ def test_labels_beyond_the_colors_differ_by_their_marks(tmp_path):
 def test_curves_are_higher_where_drift_is_larger(tmp_path):
     steps, heights = np.array([1.0, 1.4, 2.0]), []
     for value in (0.1, 0.9):
-        distances, spreads = {"a": np.array([0.0, value, value])}, {"a": np.ones(3)}
-        look_pictures.drift_curves(steps, distances, spreads, tmp_path / "x.png")
+        distances, none = {"a": np.array([0.0, value, value])}, {"a": np.zeros(3)}
+        look_pictures.drift_curves(steps, distances, none, {"a": np.ones(3)}, tmp_path / "x.png")
         drawn = _pixels(tmp_path / "x.png")
         is_blue = np.abs(drawn - [0, 114, 178]).sum(-1) < 30
         right = is_blue[: int(0.8 * len(drawn)), drawn.shape[1] // 2 :]

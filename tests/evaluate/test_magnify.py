@@ -32,14 +32,16 @@ def _frequencies(patches):
 def test_what_does_not_depend_on_scale_does_not_drift(sample):
     found = magnify.drifts(sample, _mean_color, **OPTIONS)
     assert set(found) == {"a", "b"}
-    for each in found.values():
+    for each, _ in found.values():
         np.testing.assert_allclose(each.mpp, [0.5, 0.594, 0.719, 0.844, 1.0], atol=1e-3)
         assert each.distance[-1].max() < 1e-3
         assert each.spread[-1] > 20 * each.distance[-1].max()
 
 
 def test_what_depends_on_scale_drifts_further_than_places_differ(sample):
-    for each in magnify.drifts(sample, _frequencies, **OPTIONS).values():
+    for each, moved in magnify.drifts(sample, _frequencies, **OPTIONS).values():
+        # Stripes that are only moved are as wide as before.
+        assert moved.max() < 0.1
         assert each.distance[-1, 0] > 0.8
         assert each.spread[-1] < 0.01
 
@@ -54,7 +56,7 @@ def test_the_batch_size_changes_nothing_and_is_always_full(sample):
     found = magnify.drifts(sample, encode, **OPTIONS)
     assert sizes == {(5, SIDE // 2, SIDE // 2, 3)}
     whole = magnify.drifts(sample, _mean_color, **OPTIONS | {"batch_size": 100})
-    np.testing.assert_array_equal(found["a"].distance, whole["a"].distance)
+    np.testing.assert_array_equal(found["a"].drift.distance, whole["a"].drift.distance)
 
 
 def test_a_crop_is_the_center(noise):
@@ -63,6 +65,25 @@ def test_a_crop_is_the_center(noise):
     np.testing.assert_array_equal(found, patch[:, 16:48, 16:48])
 
 
+def test_what_depends_on_the_place_moves_as_far_without_being_enlarged(sample, noise):
+    """Pixels of noise: the corner is as strange to the center as the whole patch is."""
+    patches = noise(SIDE, SIDE * PLACES).reshape(SIDE, PLACES, SIDE, 3).transpose(1, 0, 2, 3)
+
+    def pixels(patches):
+        return patches.reshape(len(patches), -1) - 127.5
+
+    found = magnify.drifts(sample._replace(patches=patches), pixels, **OPTIONS)["a"]
+    assert found.moved[-1] == pytest.approx(0, abs=1e-6)
+    assert found.moved[0] == pytest.approx(found.drift.distance[-1, 0], abs=0.15)
+    assert found.moved[0] > 0.8
+
+
+def test_the_corner_is_the_corner(noise):
+    patch = noise(SIDE, SIDE)[None]
+    found = magnify.magnified(patch, 0.5, side=SIDE // 2, corner=True)
+    np.testing.assert_array_equal(found, patch[:, :32, :32])
+
+
 def test_places_are_spread_over_tasks(sample):
     found = magnify.drifts(sample, _mean_color, **OPTIONS | {"places": 6})
-    assert [each.places[0, 0] for each in found.values()] == [3, 3]
+    assert [each.drift.places[0, 0] for each in found.values()] == [3, 3]
