@@ -107,8 +107,8 @@ def project(features: np.ndarray, *, perplexity: float, seed: int) -> np.ndarray
     perplexity = min(perplexity, (len(features) - 1) / 3)
     # Of unit vectors the squared distance is twice the cosine distance.
     unit = neighbors.unit_length(features)
-    # One thread: its threads wait for each other by spinning, 62 s instead of 12 s of 1,000 patches
-    # where other work keeps the cores busy; and the points do not depend on their number.
+    # One thread: several wait for each other by spinning, which on cores that other work keeps
+    # busy took five times as long; and the points do not depend on their number.
     with threadpool_limits(1):
         return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(unit)
 
