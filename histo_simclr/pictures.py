@@ -18,11 +18,11 @@ def confusion_matrix(
       title: above the picture.
     """
     side = min(3 + 0.7 * len(class_names), 16)
-    figure = _figure(side, side)
+    figure = new_figure(side, side)
     axes = figure.add_subplot()
     draw_confusion(axes, matrix, class_names)
     axes.set_title(title, fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_confusion(axes, matrix: np.ndarray, class_names: Sequence[str]) -> None:
@@ -62,7 +62,7 @@ def training_curves(
     """
     across = min(3, len(curves))
     down = -(-len(curves) // across)
-    figure = _figure(4 * across, 2.6 * down)
+    figure = new_figure(4 * across, 2.6 * down)
     for index, (name, values) in enumerate(curves.items()):
         axes = figure.add_subplot(down, across, index + 1)
         axes.plot(steps, values, linewidth=1)
@@ -73,7 +73,7 @@ def training_curves(
         axes.tick_params(labelsize=7)
         if index >= len(curves) - across:
             axes.set_xlabel("step", fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def counts(panels: Mapping[str, Mapping[str, int]], path: Path) -> None:
@@ -86,14 +86,14 @@ def counts(panels: Mapping[str, Mapping[str, int]], path: Path) -> None:
     shown = {title: _largest(values, 30) for title, values in panels.items()}
     height = 0.8 + 0.16 * max(len(values) for values in shown.values())
     # A picture of bars and few words: it travels with every record set.
-    figure = _figure(2.6 * len(shown), height, dpi=90)
+    figure = new_figure(2.6 * len(shown), height, dpi=90)
     for index, (title, values) in enumerate(shown.items()):
         axes = figure.add_subplot(1, len(shown), index + 1)
         axes.barh([name or "?" for name in values], list(values.values()), color="tab:purple")
         axes.invert_yaxis()
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=7)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _largest(values: Mapping[str, int], names: int) -> dict[str, int]:
@@ -148,7 +148,7 @@ def segmentations(
     from matplotlib import colors, patches
 
     count, height, width = images.shape[:3]
-    figure = _figure(2.6 * (1 + len(masks)), 2.6 * count * height / width + 0.5)
+    figure = new_figure(2.6 * (1 + len(masks)), 2.6 * count * height / width + 0.5)
     shades = ("tab:cyan", "tab:orange", "tab:green", "tab:red", "tab:blue", "tab:olive")
     shown = {name: shades[n % len(shades)] for n, name in enumerate(class_names[1:])}
     table = np.array([[0, 0, 0, 0], *(colors.to_rgba(c, 0.45) for c in shown.values())])
@@ -165,14 +165,15 @@ def segmentations(
                 axes.imshow(table[np.minimum(masks[title][row], len(class_names))])
     handles = [patches.Patch(color=color, label=name) for name, color in shown.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=7)
-    _save(figure, path)
+    save(figure, path)
 
 
 # Without it matplotlib writes its version: equal results would differ in bytes.
 _METADATA = {"Software": None}
 
 
-def _figure(width: float, height: float, dpi: int = 120):
+def new_figure(width: float, height: float, dpi: int = 120):
+    """An empty matplotlib figure of so many inches that `save` writes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -182,7 +183,8 @@ def _figure(width: float, height: float, dpi: int = 120):
     return figure
 
 
-def _save(figure, path: Path) -> None:
+def save(figure, path: Path) -> None:
+    """Writes a figure as PNG, whole or not at all; equal figures give equal bytes."""
     partial = _partial(path)
     figure.savefig(partial, format="png", metadata=_METADATA)
     partial.replace(path)

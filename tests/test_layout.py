@@ -84,6 +84,14 @@ RULES = {
     "evaluate.report": "workdir evaluate.page evaluate.figures evaluate.published"
     " evaluate.report_about evaluate.report_details evaluate.report_differences"
     " evaluate.report_looks evaluate.report_scores evaluate.report_words evaluate.results_csv",
+    "evaluate.sample_patches": "records input views.compose prepare.draw",
+    "evaluate.robustness": "evaluate.batch_effect evaluate.sample_patches",
+    "evaluate.magnify": "evaluate.drift evaluate.neighbors evaluate.sample_patches",
+    "evaluate.look_pictures": "pictures matplotlib",
+    "evaluate.look_neighbors": "evaluate.look_pictures evaluate.neighbors evaluate.sample_patches",
+    "evaluate.look_clusters": "evaluate.clusters evaluate.look_pictures evaluate.neighbors"
+    " evaluate.sample_patches sklearn",
+    "evaluate.looks": "evaluate sklearn threadpoolctl",
     # What leaks is known from the files that prepare wrote, and compared as mix does.
     "evaluate.leaks": "records prepare.near prepare.candidates prepare.registry pyarrow",
     "evaluate.seen": "records provenance evaluate.leaks prepare.candidates pyarrow",
