@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,59 @@ def training_curves(
         axes.tick_params(labelsize=7)
         if index >= len(curves) - across:
             axes.set_xlabel("step", fontsize=8)
+    _save(figure, path)
+
+
+def against_variable(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[Any, float, float, float, float]]]],
+    path: Path,
+    *,
+    variable: str,
+    measure: str,
+    title: str,
+    bold: str,
+) -> None:
+    """Measured values against a variable, one panel beside the other, one line a name.
+
+    Args:
+      panels: title → name → points (value of the variable, measured, low, high, sd). Values are
+        numbers, or words, drawn in their order; of a name whose only value is None, a level is
+        drawn. Bars reach from low to high, the band is one sd; NaN draws neither.
+      path: PNG to write.
+      variable, measure: of the axes.
+      title: above the panels.
+      bold: the name whose line is black and has the band.
+    """
+    figure = _figure(4.6 * max(len(panels), 1), 3.6)
+    figure.suptitle(title, fontsize=10)
+    for index, (name, lines) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        values = [point[0] for line in lines.values() for point in line if point[0] is not None]
+        words = list(dict.fromkeys(map(str, values)))
+        is_numeric = all(isinstance(value, int | float) for value in values)
+        if is_numeric and values and min(values) > 0 and max(values) >= 10 * min(values):
+            axes.set_xscale("log")
+        for label, line in lines.items():
+            style = {"color": "black", "linewidth": 2} if label == bold else {"linewidth": 1}
+            if line[0][0] is None:
+                axes.axhline(line[0][1], label=label, color="gray", linestyle=":")
+                continue
+            table = np.array([point[1:] for point in line], float)
+            measured, low, high, sd = table.T
+            places = [p[0] if is_numeric else words.index(p[0]) for p in line]
+            bars = np.nan_to_num(np.maximum([measured - low, high - measured], 0))
+            axes.errorbar(
+                places, measured, bars, label=label, marker="o", markersize=3, capsize=2, **style
+            )
+            if label == bold and np.isfinite(sd).all():
+                axes.fill_between(places, measured - sd, measured + sd, color="black", alpha=0.15)
+        if not is_numeric:
+            axes.set_xticks(range(len(words)), words, rotation=20, fontsize=7)
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel(variable, fontsize=8)
+        axes.set_ylabel(measure, fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.legend(fontsize=6)
     _save(figure, path)
 
 
