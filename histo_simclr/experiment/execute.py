@@ -56,15 +56,15 @@ def run(experiment: Experiment, places: Places, plan: Plan, say: Callable[[str],
     out = experiment.root / places.out
     made_by = _made_by(experiment, places)
     before = records.read_json(file) if (file := out / workdir.CONFIG).is_file() else {}
+    for piece in _kept(plan):  # before the claim, which notes what is to be made now
+        name = label(piece)
+        if _is_finished(experiment, piece) and before.get(name, made_by[name]) != made_by[name]:
+            raise InputError(
+                "was made by another command than the experiment now has",
+                where=(experiment.root / piece.made).parent,
+                way_out="give another --out, or remove this folder",
+            )
     with workdir.claim(out, before | made_by), workdir.naming_disk_trouble(out):
-        for piece in _kept(plan):
-            name = label(piece)
-            if _is_finished(experiment, piece) and before.get(name, made_by[name]) != made_by[name]:
-                raise InputError(
-                    "was made by another command than the experiment now has",
-                    where=(experiment.root / piece.made).parent,
-                    way_out="give another --out, or remove this folder",
-                )
         failures, waiting = _do_all(experiment, places, plan, say)
     if failures or waiting:
         listed = [line for failure in failures for line in failure.lines()]
@@ -133,23 +133,26 @@ def _do(piece: Piece, root: Path, log: Path) -> int:
             ) as process,
             _passing_on_sigterm(process),
         ):
-            return process.wait()
+            process.wait()
+    return process.returncode
 
 
 @contextlib.contextmanager
 def _passing_on_sigterm(process: subprocess.Popen) -> Iterator[None]:
     """A preempted job: the command saves what it has, and nothing after it is begun."""
+    came = []
 
     def end(*_: object) -> None:
-        process.terminate()
-        process.wait()
-        raise KeyboardInterrupt
+        came.append(True)
+        process.terminate()  # and no more: to wait in a handler is to wait for oneself
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _is_finished(experiment: Experiment, piece: Piece) -> bool:
