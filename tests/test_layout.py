@@ -232,7 +232,7 @@ def test_programs_and_configs_stand_on_top():
     for path in CODE:
         for line, _, name in _imports(path):
             assert name.split(".")[0] != "main", f"{path}:{line}"
-            if path.parent.name == "configs":
+            if path.relative_to(ROOT).parts[0] == "configs":
                 assert name.split(".")[0] in ("configs", "ml_collections") or (
                     name == "histo_simclr.errors.InputError"
                 ), f"{path}:{line}: {name}"

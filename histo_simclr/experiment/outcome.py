@@ -152,11 +152,12 @@ def _csv(points: Sequence[Point]) -> str:
 def _draw(experiment: Experiment, points: Sequence[Point], path: Path) -> None:
     """One panel a protocol: of the runs a line a task and the mean; of other encoders the mean."""
     panels: dict[str, dict[str, list[tuple[Any, float, float, float, float]]]] = {}
-    for point in points:
+    # Tasks, then their mean, then other encoders: so the lines are told apart.
+    for point in sorted(points, key=lambda p: (p.series != PRETRAINED, p.task == MEAN)):
         lines = panels.setdefault(point.protocol, {})
         if point.series != PRETRAINED and point.task != MEAN:
             continue
-        name = point.task if point.series == PRETRAINED else point.series
+        name = point.task if point.series == PRETRAINED else f"{point.series}, mean"
         drawn = (point.value, point.score, point.low, point.high, point.sd)
         lines.setdefault(name, []).append(drawn)
     pictures.against_variable(

@@ -9,6 +9,7 @@ from histo_simclr import cli
 from histo_simclr import config as configs
 from histo_simclr.errors import InputError
 from histo_simclr.experiment import declared, plan
+from histo_simclr.prepare import cohort_choice, recipe, relatives
 
 NAMES = ("images", "cohorts", "resolutions", "organs", "labels")
 PLACES = plan.Places(Path("out"), ("data/records",), "", False)
@@ -48,16 +49,31 @@ def test_all_pretrainings_of_an_experiment_take_equally_many_steps(name, preset)
     experiment = declared.read(f"configs/experiments/{name}.py:{preset}")
     sizes = {run.name: run.mix["size"] for run in experiment.runs}
     planned = plan.make(experiment, PLACES)
-    recipe = configs.load(experiment.pretrain)
+    scale = configs.load(experiment.pretrain)
     warmups = set()
     for piece in planned.pretrainings:
-        config = recipe.copy_and_resolve_references()
+        config = scale.copy_and_resolve_references()
         given = _given(piece)
         config.epochs, config.warmup_epochs = float(given["epochs"]), float(given["warmup_epochs"])
         steps = configs.plan(config, sizes[piece.name.rpartition("_seed")[0]])
         assert steps.total_steps == experiment.steps
         warmups.add(steps.warmup_steps)
     assert len(warmups) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cohorts_of_the_papers_scale_are_in_the_registry_and_hold_none_that_judges(name):
+    experiment = declared.read(f"configs/experiments/{name}.py:paper")
+    registered = relatives.known().cohorts
+    judging = {"BACH", "Lymph", "BreakHis", "NCT-CRC-HE-100K", "Gleason2019"}
+    for run in experiment.runs:
+        given = {key: value for key, value in run.mix.items() if key != "recipe"}
+        settings, where = recipe.settle(given, recipe.read(Path(run.mix["recipe"])))
+        named = cohort_choice.named(settings["cohorts"], registered, where["cohorts"])
+        left_out = cohort_choice.named(settings["without"], registered, where["without"])
+        assert {*left_out} <= {*named}  # else the mix would refuse it
+        assert not judging & ({*named} - {*left_out})
+        assert (settings["cohort_count"] or 1) <= len({*named} - {*left_out})
 
 
 def test_labels_need_one_pretraining_a_seed():
