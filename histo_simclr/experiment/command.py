@@ -55,6 +55,9 @@ def run(args: argparse.Namespace) -> None:
         collected = collect.read(experiment, planned.encoders, results)
         paths = outcome.write(experiment, collected, experiment.root / places.out)
         say(f"\n{outcome.text(experiment, collected)}\nwrote {', '.join(map(str, paths))}")
+        if collected.differences:
+            pairs = f"{len(collected.differences)} paired tests between runs"
+            say(f"{pairs}: {results.with_name('differences.csv')}")
     if failed is not None:
         raise failed
 
