@@ -57,10 +57,14 @@ def load(name: str, *, program: str | None = None) -> ml_collections.ConfigDict:
 
 
 def _get_config_of(path: str) -> Callable[..., ml_collections.ConfigDict] | None:
-    root = str(Path(path).absolute().parent.parent)
+    file = Path(path).absolute()
+    # The folder above `configs`, however deep in it the file lies; above its own folder otherwise.
+    folder = next((each for each in file.parents if each.name == "configs"), file.parent)
+    root = str(folder.parent)
     if root not in sys.path:
         sys.path.insert(0, root)  # configurations import each other as `configs.NAME`
-    spec = importlib.util.spec_from_file_location(f"configs.{Path(path).stem}", path)
+    name = ".".join(("configs", *file.relative_to(folder).with_suffix("").parts))
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:  # not .py
         return None
     module = importlib.util.module_from_spec(spec)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,77 @@ def training_curves(
         if index >= len(curves) - across:
             axes.set_xlabel("step", fontsize=8)
     save(figure, path)
+
+
+def against_variable(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[Any, float, float, float, float]]]],
+    path: Path,
+    *,
+    variable: str,
+    measure: str,
+    title: str,
+    bold: str,
+) -> None:
+    """Measured values against a variable, one panel beside the other, one line a name.
+
+    Args:
+      panels: title → name → points (value of the variable, measured, low, high, sd); the names
+        are those of the first panel. Values are numbers, shares as floats, or words, drawn in
+        their order; of a name whose only value is None, a level is drawn. Bars reach from low to
+        high, the band is one sd; NaN draws neither.
+      path: PNG to write.
+      variable, measure: of the axes.
+      title: above the panels.
+      bold: the name whose line is black and has the band; those after it are dashed.
+    """
+    figure = new_figure(4.6 * len(panels), 3.9)
+    figure.suptitle(title, fontsize=10)
+    handles: dict[str, Any] = {}
+    for index, (name, lines) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        values = [point[0] for line in lines.values() for point in line if point[0] is not None]
+        ticks = list(dict.fromkeys(values))
+        is_numeric = all(isinstance(value, int | float) for value in values)
+        if is_numeric and max(values) >= 10 * min(values) > 0:
+            axes.set_xscale("log")
+        styles = _line_styles(list(lines), bold)
+        for label, line in lines.items():
+            if line[0][0] is None:
+                handles[label] = axes.axhline(line[0][1], **styles[label])
+                continue
+            measured, low, high, sd = np.array([point[1:] for point in line], float).T
+            places = [point[0] if is_numeric else ticks.index(point[0]) for point in line]
+            bars = np.nan_to_num(np.maximum([measured - low, high - measured], 0))
+            marks = {"marker": "o", "markersize": 3, "capsize": 2, **styles[label]}
+            handles[label] = axes.errorbar(places, measured, bars, **marks)
+            if label == bold and np.isfinite(sd).all():
+                axes.fill_between(places, measured - sd, measured + sd, color="black", alpha=0.15)
+        places = ticks if is_numeric else range(len(ticks))
+        axes.set_xticks(places, [_tick(value) for value in ticks], rotation=30)
+        axes.minorticks_off()
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel(variable, fontsize=8)
+        axes.set_ylabel(measure, fontsize=8)
+        axes.tick_params(labelsize=7)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=6, fontsize=7)
+    save(figure, path)
+
+
+def _tick(value: float | int | str) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.0%}" if isinstance(value, float) else f"{value:,}"
+
+
+def _line_styles(names: Sequence[str], bold: str) -> dict[str, dict[str, Any]]:
+    after = names.index(bold) + 1 if bold in names else len(names)
+    styles = {name: {"linewidth": 1, "color": f"C{n % 10}"} for n, name in enumerate(names)}
+    dashes = ("--", ":", "-.")
+    for number, name in enumerate(names[after:]):
+        styles[name] |= {"color": "gray", "linestyle": dashes[number % 3]}
+    if bold in names:
+        styles[bold] = {"linewidth": 2, "color": "black"}
+    return styles
 
 
 def counts(panels: Mapping[str, Mapping[str, int]], path: Path) -> None:

@@ -81,3 +81,45 @@ def test_masks_are_drawn_over_their_own_image_and_column(tmp_path):
     assert len(y) > 100
     assert y.min() > 0.5 * height
     assert x.min() > 0.66 * width
+
+
+def test_a_level_and_a_curve_are_drawn_where_they_are(tmp_path):
+    """The black line of the mean rises with its values; a level of another encoder is added."""
+    heights = []
+    for last in (0.6, 0.9):
+        points = [(10, 0.5, 0.4, 0.6, 0.01), (1000, last, last - 0.1, last + 0.1, 0.01)]
+        lines = {"pcam": [(10, 0.2, 0.2, 0.2, 0.0), (1000, 1.0, 1.0, 1.0, 0.0)], "mean": points}
+        pictures.against_variable(
+            {"linear": lines},
+            tmp_path / "x.png",
+            variable="images",
+            measure="macro-F1",
+            title="images",
+            bold="mean",
+        )
+        pixels = _pixels(tmp_path / "x.png").astype(int)
+        inside = pixels[60:360, 330:520]  # right half of the panel, without frame and legend
+        rows = np.flatnonzero((inside.max(-1) < 60).any(1))
+        heights.append(rows.min())
+    assert heights[1] < heights[0]
+
+
+def test_words_and_unknown_intervals_are_drawn_too(tmp_path):
+    nan = float("nan")
+    lines = {
+        "mean": [("breast", 0.5, nan, nan, nan), ("mix", 0.6, nan, nan, nan)],
+        "random init": [(None, 0.4, 0.3, 0.5, nan)],
+    }
+    drawn = []
+    for given in (lines, {"mean": lines["mean"]}):
+        pictures.against_variable(
+            {"linear": given},
+            tmp_path / "x.png",
+            variable="organ",
+            measure="macro-F1",
+            title="organs",
+            bold="mean",
+        )
+        drawn.append(_pixels(tmp_path / "x.png"))
+    assert drawn[0].shape == drawn[1].shape
+    assert (drawn[0] != drawn[1]).any()
