@@ -29,7 +29,7 @@ def main(_: list[str]) -> None:
     elif config.program == "linear_eval":
         from histo_simclr.evaluate.linear_eval import run
     elif config.program == "evaluate":
-        from histo_simclr.evaluate.suite import run
+        from histo_simclr.suite.program import run
     else:
         raise InputError(
             f"unknown program {config.program!r}",

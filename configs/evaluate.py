@@ -1,4 +1,4 @@
-"""Encoders × tasks × protocols × labels × seeds: the paper's tables for checkpoints of yours.
+"""Encoders x tasks x protocols x labels x seeds: the paper's tables for checkpoints of yours.
 
   python main.py --config=configs/evaluate.py --config.checkpoints=WORKDIR      the embedded sets
   python main.py --config=configs/evaluate.py:paper --config.data=/data/labelled
@@ -15,12 +15,15 @@ from configs.tasks import (
     bach_segmentation,
     breakhis,
     breastpathq,
+    camelyon16,
     digestpath,
     glas,
     gleason2019,
+    glomeruli,
     kather2016,
     lymph,
     nct_crc,
+    nuclei,
     pcam,
     sample_osteosarcoma,
     sample_pcam,
@@ -112,7 +115,17 @@ def suite() -> ml_collections.ConfigDict:
 
     # Pictures of the features themselves, over patches of all tasks.
     config.look = ml_collections.ConfigDict()
-    config.look.patches = 1500  # drawn evenly over tasks and classes; 0: no pictures
+    config.look.patches = 1000  # drawn evenly over tasks and classes; 0: no pictures
+    config.look.queries = 10  # patches shown with their nearest neighbors
+    config.look.near = 8  # neighbors of each
+    config.look.perplexity = 30.0  # of t-SNE: scikit-learn's default
+    config.look.cluster_count = 8  # of k-means
+    config.look.typical = 10  # patches shown of each cluster
+    config.look.folds = 5  # of the probes for cohort, stain, magnification
+    config.look.strength = 0.01  # C of these, the same for all encoders
+    config.look.resamples = 500  # of their intervals
+    config.look.places = 200  # patches looked at under several magnifications
+    config.look.batch_size = 64  # of these, divisible by the devices; changes no result
     config.look.seed = 0
     config.tasks = ml_collections.ConfigDict()
     return config
@@ -140,10 +153,13 @@ def paper(config: ml_collections.ConfigDict) -> None:
         "digestpath": digestpath,
         "bach_segmentation": bach_segmentation,
         "glas": glas,
+        "nuclei": nuclei,
+        "glomeruli": glomeruli,
+        "camelyon16": camelyon16,
     }
     for name, module in modules.items():
         config.tasks[name] = module.get_task()
-    for power in ("40x", "100x", "200x", "400x"):
+    for power in (40, 100, 200, 400):
         config.tasks[f"breakhis_{power}"] = breakhis.get_task(power)
 
 

@@ -17,6 +17,7 @@ METRICS = {
 
 def task(
     *,
+    about: str,
     kind: str,
     cohort: str,
     metric: str,
@@ -30,6 +31,7 @@ def task(
     """One task.
 
     Args:
+      about: docstring of the task's file; the report has its first line.
       kind: one of METRICS.
       cohort: its name or alias in data/datasets.csv, which has source, licence and citation.
       metric: by which encoders are compared first, one of the kind's METRICS.
@@ -44,7 +46,7 @@ def task(
     config = ml_collections.ConfigDict()
     config.kind, config.cohort, config.metric = kind, cohort, metric
     config.split_rule, config.prepare = split_rule, prepare
-    config.records = records
+    config.about, config.records = about.splitlines()[0], records
     config.train_split, config.test_split = train_split, test_split
     config.bounds = bounds
     return config

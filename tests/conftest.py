@@ -1,8 +1,10 @@
 """What every test runs in: eight simulated CPU devices, a compile cache, strict JAX."""
 
+import argparse
 import importlib.util
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 # TensorFlow reads it at import: no banner between the test results.
@@ -17,12 +19,15 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 jax.config.update("jax_num_cpu_devices", 8)
 # A (3,) that meets a (B, H, W, 3) by accident is an error here, not a broadcast.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 GOLDEN = Path(__file__).parent / "golden"
+# Of the small labelled record set; slides a split, patches a slide.
+TOY_PX, TOY_SLIDES, TOY_PATCHES = 32, 6, 6
 
 
 @pytest.fixture(scope="session")
@@ -86,3 +91,38 @@ def dicom_wsi():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _write_record_set(folder: Path, label_of: Callable[[str, int, int], str]) -> Path:
+    """Class "b" is greener than the others; slides differ in brightness."""
+    from histo_simclr.prepare import write
+
+    rng = np.random.default_rng(7)
+    for split in ("train", "test"):
+        for slide in range(TOY_SLIDES):
+            for index in range(TOY_PATCHES):
+                label = label_of(split, slide, index)
+                base = np.array([150, 90 + 12 * (label == "b"), 160]) + 5 * slide
+                pixels = np.clip(base + rng.integers(-50, 50, (TOY_PX, TOY_PX, 3)), 0, 255)
+                place = folder / "patches" / split / f"{split}{slide}" / label
+                place.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.astype(np.uint8)).save(place / f"{index}.png")
+    parser = argparse.ArgumentParser()
+    write.add_arguments(parser)
+    places = [str(folder / "patches"), "--out", str(folder / "records")]
+    described = ["--name", "toy", "--px", str(TOY_PX), "--pattern", "{split}/{slide}/{label}/*"]
+    write.run(parser.parse_args([*places, *described, "--workers", "1"]))
+    return folder / "records" / "toy"
+
+
+@pytest.fixture(scope="session")
+def write_record_set() -> Callable[[Path, Callable[[str, int, int], str]], Path]:
+    """(folder, (split, slide, index) -> label) -> record set of 32 px patches."""
+    return _write_record_set
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory, write_record_set) -> Path:
+    """Record set of two classes, six slides of six patches in each split."""
+    folder = tmp_path_factory.mktemp("toy")
+    return write_record_set(folder, lambda split, slide, index: "ab"[index % 2])

@@ -69,30 +69,6 @@ RULES = {
     "evaluate.clusters": "jax",
     "evaluate.drift": "evaluate.neighbors",
     "evaluate.batch_effect": "evaluate scipy",
-    # The report knows results as JSON, not how they were made: no encoder, no records.
-    "evaluate.page": "jinja2",
-    "evaluate.figures": "pictures matplotlib",
-    "evaluate.published": "",
-    "evaluate.results_csv": "",
-    "evaluate.report_words": "",
-    "evaluate.report_about": "evaluate.page evaluate.report_words",
-    "evaluate.report_looks": "evaluate.page evaluate.report_words",
-    "evaluate.report_differences": "evaluate.page evaluate.figures evaluate.report_words",
-    "evaluate.report_scores": "evaluate.page evaluate.published evaluate.report_differences"
-    " evaluate.report_words",
-    "evaluate.report_details": "evaluate.page evaluate.figures evaluate.report_differences"
-    " evaluate.report_scores evaluate.report_words",
-    "evaluate.report": "workdir evaluate.page evaluate.figures evaluate.published"
-    " evaluate.report_about evaluate.report_details evaluate.report_differences"
-    " evaluate.report_looks evaluate.report_scores evaluate.report_words evaluate.results_csv",
-    "evaluate.sample_patches": "records input views.compose prepare.draw",
-    "evaluate.robustness": "evaluate.batch_effect evaluate.sample_patches",
-    "evaluate.magnify": "evaluate.drift evaluate.neighbors evaluate.sample_patches",
-    "evaluate.look_pictures": "pictures matplotlib",
-    "evaluate.look_neighbors": "evaluate.look_pictures evaluate.neighbors evaluate.sample_patches",
-    "evaluate.look_clusters": "evaluate.clusters evaluate.look_pictures evaluate.neighbors"
-    " evaluate.sample_patches sklearn",
-    "evaluate.looks": "evaluate sklearn threadpoolctl",
     # What leaks is known from the files that prepare wrote, and compared as mix does.
     "evaluate.leaks": "records prepare.near prepare.candidates prepare.registry pyarrow",
     "evaluate.seen": "records provenance evaluate.leaks prepare.candidates pyarrow",
@@ -111,6 +87,18 @@ RULES = {
     # Runs the programs as commands, so it knows none of them.
     "experiment": "experiment config records workdir tables pictures prepare.mix_settings"
     " ml_collections",
+    # Programs over the protocols: what is judged, by what, kept where.
+    "suite": f"{SERVICES} evaluate looks.look report.document prepare.storage prepare.relatives"
+    " prepare.registry model suite input jax flax ml_collections",
+    "suite.tasks": "records evaluate prepare.registry prepare.relatives",
+    "suite.summary": "evaluate suite.cells suite.tasks",
+    "suite.comparisons": "evaluate suite.encoders suite.summary suite.tasks",
+    # Pictures of features: of arrays and of patches that are shown beside them.
+    "looks": "looks evaluate pictures matplotlib sklearn threadpoolctl",
+    "looks.sample": "records input views.compose prepare.draw",
+    # The report knows results as JSON, not how they were made: no encoder, no records.
+    "report": "report workdir jinja2",
+    "report.figures": "pictures matplotlib",
     "prepare": "prepare slides records tables image_hash provenance PIL pyarrow"
     " yaml tensorflow_datasets tensorflow",
     # A test split is held out as a validation part is: whole groups, balanced classes.

@@ -16,6 +16,7 @@ from configs import task
 def get_task(power: int) -> ml_collections.ConfigDict:
     """The task at `power`, 40, 100, 200 or 400; see configs/task.py."""
     return task.task(
+        about=__doc__,
         kind="classification",
         cohort="BreakHis",
         metric="macro_f1",

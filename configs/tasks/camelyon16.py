@@ -15,6 +15,7 @@ from configs import task
 def get_task() -> ml_collections.ConfigDict:
     """The task; see configs/task.py."""
     return task.task(
+        about=__doc__,
         kind="slides",
         cohort="CAMELYON16",
         metric="auroc",

@@ -13,6 +13,7 @@ from configs import task
 def get_task() -> ml_collections.ConfigDict:
     """The task; see configs/task.py."""
     return task.task(
+        about=__doc__,
         kind="classification",
         cohort="Lymph",
         metric="macro_f1",

@@ -1,0 +1,91 @@
+"""Pictures of a suite's folder: segmentations, and what `looks` drew and measured of features."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from histo_simclr.report import page, words
+
+
+def segmentations(results: dict[str, Any], workdir: Path) -> list[page.Block]:
+    """Worst and best segmentations of each row that has some."""
+    return [
+        picture(
+            workdir,
+            file,
+            title=f"{row['task']}: {row['encoder']}, {words.protocol(row['protocol'])}",
+            caption="Worst and best test images: the image, the truth, and what was predicted.",
+        )
+        for row in results["rows"]
+        for file in row["pictures"] or ()
+    ]
+
+
+def looks(found: Mapping[str, dict[str, Any]], workdir: Path) -> list[page.Block]:
+    """Robustness side by side, then each encoder's tables and pictures.
+
+    Args:
+      found: encoder → what `looks` wrote, in the order to show.
+      workdir: folder that the pictures' names start from.
+    """
+    blocks: list[page.Block] = []
+    numbers = {name: _flat(look["robustness"] or {}) for name, look in found.items()}
+    keys = list(dict.fromkeys(key for each in numbers.values() for key in each))
+    if keys:
+        rows = [page.row(key, *(_cell(each.get(key)) for each in numbers.values())) for key in keys]
+        blocks.append(
+            page.Table(
+                "Robustness, side by side",
+                ("measure", *numbers),
+                tuple(rows),
+                note="How to read each measure stands with the tables of each encoder.",
+            )
+        )
+    for name, look in found.items():
+        blocks.append(page.Heading(name))
+        blocks += map(_table, look["tables"])
+        blocks += [
+            picture(
+                workdir, each["file"], title=f"{name}: {each['title']}", caption=each["caption"]
+            )
+            for each in look["pictures"]
+        ]
+    return blocks
+
+
+def picture(workdir: Path, file: str, *, title: str, caption: str) -> page.Block:
+    """A PNG or JPEG of the folder, or a line that says why it cannot be shown."""
+    path = (workdir / file).resolve()
+    if not path.is_relative_to(workdir.resolve()):
+        return page.Text(f"{title}: {file} is not in the suite's folder.", "open")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return page.Text(f"{title}: {file} cannot be read ({error.strerror}).", "open")
+    kind = page.media_type(content)
+    if kind is None:
+        return page.Text(f"{title}: {file} is not a PNG or JPEG file.", "open")
+    alt = f"{title}. {caption}".strip()
+    return page.Figure(title, alt, caption, page.data_uri(content, kind))
+
+
+def _table(described: dict[str, Any]) -> page.Block:
+    """A look's table; of one without rows, what it says instead."""
+    note = described.get("note") or ""
+    if not described["rows"]:
+        return page.Text(f"{described['title']}: {note or words.NONE}")
+    rows = tuple(page.row(*map(_cell, cells)) for cells in described["rows"])
+    return page.Table(described["title"], tuple(map(str, described["columns"])), rows, note=note)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else words.plain(value)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Numbers in numbers by their path: cohort: mixing: other."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        found |= _flat(value, f"{name}: ") if isinstance(value, dict) else {name: value}
+    return found

@@ -1,0 +1,156 @@
+"""Encoders against each other: paired differences, averages over tasks, ranks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from histo_simclr.evaluate import ranking, statistics
+from histo_simclr.suite.encoders import Candidate
+from histo_simclr.suite.summary import SEED, Judged, over_seeds
+from histo_simclr.suite.tasks import MEASURES, is_larger_better
+
+
+def differences(
+    judged: Sequence[Judged],
+    found: Sequence[Candidate],
+    *,
+    permutations: int,
+    margin: float,
+) -> list[dict[str, Any]]:
+    """Every encoder that is no floor against every other, paired, by each task's metric.
+
+    p values are adjusted for the tasks that two encoders are compared on (Holm), by protocol.
+    """
+    told = [
+        _difference(each, first, second, permutations=permutations, margin=margin)
+        for each in judged
+        if each.block.subset.is_whole
+        for first, second in pairs_of([c for c in found if c.name in each.block.outcomes])
+    ]
+    families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for each in told:
+        families.setdefault((each["protocol"], each["first"], each["second"]), []).append(each)
+    for family in families.values():
+        adjusted = ranking.holm([each["p"] for each in family])
+        for each, p in zip(family, adjusted, strict=True):
+            each["p_holm"] = float(p)
+    return told
+
+
+def pairs_of(found: Sequence[Candidate]) -> list[tuple[str, str]]:
+    """(encoder, other) of each pair of which one at least is no floor; an encoder above floors."""
+    floors = [each.name for each in found if each.kind in ("random", "histogram")]
+    judged = [each.name for each in found if each.name not in floors]
+    among = [(b, a) for n, a in enumerate(judged) for b in judged[n + 1 :]]
+    return [(name, floor) for name in judged for floor in floors] + among
+
+
+def averages(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """Means over the tasks that all encoders of a protocol have: the paper's tables."""
+    told = []
+    for (protocol, kind, metric), group in _comparable(judged).items():
+        encoders = _shared(group)
+        told += [
+            {
+                "protocol": protocol,
+                "kind": kind,
+                "metric": metric,
+                "encoder": name,
+                "value": float(np.mean([_score(each, name, metric) for each in group])),
+                "tasks": [each.block.task.name for each in group],
+            }
+            for name in encoders
+        ]
+    return told
+
+
+def rankings(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
+    """Mean ranks of encoders over tasks, by protocol; where there are two tasks or more."""
+    told = {}
+    by_protocol: dict[str, list[Judged]] = {}
+    for each in judged:
+        if each.block.subset.is_whole:
+            by_protocol.setdefault(each.block.protocol, []).append(each)
+    for protocol, group in by_protocol.items():
+        encoders = _shared(group)
+        if len(group) < 2 or len(encoders) < 2:
+            continue
+        scores = np.array(
+            [[_signed(each, name) for name in encoders] for each in group], np.float64
+        )
+        if np.isnan(scores).any(1).all():
+            continue
+        ranked = ranking.rank(scores, is_larger_better=True, level=statistics.LEVEL)
+        told[protocol] = ranked._asdict() | {
+            "encoders": encoders,
+            "ranks": ranked.ranks.tolist(),
+            "alike": [[encoders[n] for n in group] for group in ranked.alike],
+        }
+    return told
+
+
+def _difference(
+    judged: Judged, first: str, second: str, *, permutations: int, margin: float
+) -> dict[str, Any]:
+    task = judged.block.task
+    difference = judged.measured.difference(first, second, task.metric)
+    test = statistics.permutation_test(
+        over_seeds(MEASURES[task.kind][0]),
+        judged.block.one.truth,
+        judged.predictions[first],
+        judged.predictions[second],
+        judged.groups,
+        permutations=permutations,
+        seed=SEED,
+    )[task.metric]
+    # What matters in an error depends on the targets' range.
+    scale = float(np.ptp(judged.block.one.truth)) if task.metric == "l1" else 1.0
+    plural = "patches" if judged.unit == "patch" else f"{judged.unit}s"
+    note = statistics.power_note(difference, units=judged.units, unit=plural, margin=margin * scale)
+    return {
+        "task": task.name,
+        "protocol": judged.block.protocol,
+        "subset": str(judged.block.subset),
+        "metric": task.metric,
+        "first": first,
+        "second": second,
+        "value": difference.value,
+        "low": difference.low,
+        "high": difference.high,
+        "p": test.p,
+        "exact": test.is_exact,
+        "swaps": test.swaps,
+        "units": judged.units,
+        "unit": judged.unit,
+        "note": note,
+    }
+
+
+def _comparable(judged: Sequence[Judged]) -> dict[tuple[str, str, str], list[Judged]]:
+    """Whole blocks by protocol, kind and metric: macro-F1 of classes, whatever compares first."""
+    groups: dict[tuple[str, str, str], list[Judged]] = {}
+    for each in judged:
+        if each.block.subset.is_whole:
+            kind = each.block.task.kind
+            key = each.block.protocol, kind, MEASURES[kind][1][0]
+            groups.setdefault(key, []).append(each)
+    return groups
+
+
+def _shared(group: Sequence[Judged]) -> list[str]:
+    return [
+        name
+        for name in group[0].block.outcomes
+        if all(name in each.block.outcomes for each in group)
+    ]
+
+
+def _score(judged: Judged, encoder: str, metric: str) -> float:
+    return judged.measured.values[encoder][metric]
+
+
+def _signed(judged: Judged, encoder: str) -> float:
+    metric = judged.block.task.metric
+    score: Mapping[str, float] = judged.measured.values[encoder]
+    return score[metric] if is_larger_better(metric) else -score[metric]
