@@ -88,7 +88,7 @@ RULES = {
     "experiment": "experiment config records workdir tables pictures prepare.mix_settings"
     " ml_collections",
     # Programs over the protocols: what is judged, by what, kept where.
-    "suite": f"{SERVICES} evaluate looks.look report.document prepare.storage prepare.relatives"
+    "suite": f"{SERVICES} evaluate looks report.document prepare.storage prepare.relatives"
     " prepare.registry model suite input jax flax ml_collections",
     "suite.tasks": "records evaluate prepare.registry prepare.relatives",
     "suite.summary": "evaluate suite.cells suite.tasks",

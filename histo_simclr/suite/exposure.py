@@ -66,5 +66,7 @@ def refuse(reports: dict[str, dict[str, leaks.Report]]) -> None:
 
 
 def _seen(candidate: Candidate) -> seen.Seen:
-    mix = candidate.provenance.config.get("data", {}).get("mix")
-    return seen.seen_by(candidate.provenance, Path(mix) if mix else None)
+    # Imported weights were trained by no configuration of ours.
+    told = candidate.provenance.config
+    data = told["data"] if "data" in told else None
+    return seen.seen_by(candidate.provenance, Path(data["mix"]) if data else None)
