@@ -5,7 +5,8 @@ float32 and with running statistics, before the next step may overwrite its arra
 first process fetches the features and asks the questions, while the devices train on. Nothing of
 the training depends on it.
 
-Cost: a forward pass a patch, about a sixth of what the patch costs in training.
+Cost: a forward pass a patch, a sixth of what the patch costs in training (ResNet-18 at 80 px, 2 CPU
+cores: 800 patches took 2.0 to 2.1 steps of 64), so 4 % of the time of the sample, 3 % of overnight.
 """
 
 import concurrent.futures
