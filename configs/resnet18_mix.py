@@ -35,6 +35,9 @@ def sample(config: ml_collections.ConfigDict) -> None:
         "A demonstration: enough steps to leave chance level, far from enough for good features. "
         "The same program with :tenpercent is the paper's run."
     )
+    config.online.patches = 500
+    config.online.mix_patches = 300
+    config.online.every = 50
     config.epochs = 2.5
     config.warmup_epochs = 0.5
     config.run.log_every = 10
@@ -48,6 +51,7 @@ def overnight(config: ml_collections.ConfigDict) -> None:
         "As much as two cores do in an hour: the objective is learned, the features are not "
         "shown to be better than random ones (docs/benchmarks.md). Those need a GPU and real data."
     )
+    config.online.every = 250
     config.epochs = 32.0
     config.warmup_epochs = 1.0
     config.run.log_every = 25
@@ -71,4 +75,6 @@ def _embedded(config: ml_collections.ConfigDict) -> None:
     config.views.px = 80  # not 64 or less: XLA's CPU convolutions fall off a cliff there
     config.batch_size = 64
     config.evaluation.records = ("data/sample/records/pcam",)
+    # Its training split alone: the evaluation's test split is looked at once, at the end.
+    config.online.records = "data/sample/records/pcam"
     config.run.checkpoint_every = 200

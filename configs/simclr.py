@@ -72,6 +72,22 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluation = linear_eval.defaults()
     config.evaluation.records = ()  # labelled record sets
 
+    # What the features are worth while they are learned, in the metrics: a kNN and a probe on a
+    # labelled set, and whether neighbors in the mix are of one cohort. Nothing of the training
+    # depends on it: free to differ when a run is resumed. All values ours.
+    config.online = ml_collections.ConfigDict()
+    config.online.records = ""  # labelled record set; "": neither kNN nor probe
+    config.online.split = "train"  # of it: one part is fitted, the other judged; no test split
+    config.online.patches = 2000  # of that split, at most; they stay on the devices as uint8
+    config.online.holdout = 1 / 3  # share of them that is judged; whole groups where known
+    config.online.mix_patches = (
+        1000  # of the mix, for the share of other cohorts; 0: no such figure
+    )
+    config.online.every = 1000  # steps; best a multiple of run.log_every, as each logs a line
+    config.online.neighbors = 20  # of the kNN, and those whose cohort is looked at
+    config.online.strength = 1000.0  # alpha of the probe, a ridge classifier
+    config.online.seed = 0  # of what is drawn and what is held out
+
     # Changes neither the numbers nor their order: free to differ when a run is resumed.
     config.run = ml_collections.ConfigDict()
     config.run.log_every = 100  # steps

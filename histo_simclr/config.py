@@ -161,6 +161,7 @@ def _check_choices(flat: dict[str, Any]) -> None:
 def _check_ranges(flat: dict[str, Any]) -> None:
     positive = ("objective.temperature", "optimizer.base_rate", "epochs", "views.px")
     positive += ("run.log_every", "run.checkpoint_every", "run.keep", "run.prefetch")
+    positive += ("online.every", "online.patches", "online.neighbors", "online.strength")
     shares = [key for key in flat if key.endswith(("_probability", "_flip", "quarter_turn"))]
     # Ascending pairs (low, high), low above 0, high at most as given.
     pairs = {
@@ -180,8 +181,10 @@ def _check_ranges(flat: dict[str, Any]) -> None:
     ]
     rules += [
         (key, flat[key] >= 0, "must be 0 or more")
-        for key in ("seed", "warmup_epochs", "run.keep_every")
+        for key in ("seed", "warmup_epochs", "run.keep_every", "online.seed", "online.mix_patches")
     ]
+    holdout = flat["online.holdout"]
+    rules += [("online.holdout", 0 < holdout < 1, "must be between 0 and 1")]
     rules += [("data.max_corrupt", 0 <= flat["data.max_corrupt"] < 1, "must be from 0 to below 1")]
     rules += [("views.mean", len(flat["views.mean"]) == 3, "must be three numbers")]
     std = flat["views.std"]
@@ -199,7 +202,7 @@ def identity(config: ml_collections.ConfigDict, *, mix_digest: str) -> dict[str,
     The mix counts by its digest, so a mix that was moved is still the same.
     """
     content = json.loads(config.to_json_best_effort())
-    for key in (FREE, "note", "evaluation"):
+    for key in (FREE, "note", "evaluation", "online"):
         content.pop(key, None)
     content["data"].pop("mix")
     return content | {"mix_digest": mix_digest}

@@ -52,24 +52,30 @@ def training_curves(
     path: Path,
     *,
     chance: dict[str, float],
+    untrained: dict[str, float] | None = None,
 ) -> None:
     """Metrics against the step, one panel each.
 
     Args:
       steps: (n,) optimizer steps.
-      curves: metric → (n,) values; NaN leaves a gap.
+      curves: metric → (n,) values; NaN where it was not measured.
       path: PNG to write.
       chance: metric → level of an encoder that learned nothing, drawn as a dashed line.
+      untrained: metric → where it was before the first step, drawn likewise.
     """
     across = min(3, len(curves))
     down = -(-len(curves) // across)
     figure = new_figure(4 * across, 2.6 * down)
     for index, (name, values) in enumerate(curves.items()):
         axes = figure.add_subplot(down, across, index + 1)
-        axes.plot(steps, values, linewidth=1)
-        if name in chance:
-            axes.axhline(chance[name], color="gray", linestyle="--", linewidth=0.8)
-            axes.text(steps[-1], chance[name], "chance", ha="right", va="bottom", fontsize=7)
+        known = np.isfinite(values)
+        # Measured now and then: points, so that one of them alone is seen too.
+        axes.plot(steps[known], values[known], linewidth=1, marker="" if known.all() else ".")
+        for word, level in (("chance", chance), ("untrained", untrained or {})):
+            if name in level:
+                axes.axhline(level[name], color="gray", linestyle="--", linewidth=0.8)
+                edge = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+                axes.text(0.99, level[name], word, fontsize=7, **edge)
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
         if index >= len(curves) - across:

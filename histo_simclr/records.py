@@ -232,8 +232,14 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def read_parquet(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:
-    """Columns of a Parquet file as numpy arrays; InputError when absent or torn."""
+def read_parquet(
+    path: Path, names: list[str] | None = None, rows: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Columns of a Parquet file as numpy arrays, of some rows by number; None: all.
+
+    Raises:
+      InputError: absent or torn.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -243,6 +249,7 @@ def read_parquet(path: Path, names: list[str] | None = None) -> dict[str, np.nda
         raise InputError(
             f"cannot be read ({error})", where=path, way_out="make the folder again"
         ) from error
+    table = table if rows is None else table.take(rows)
     return {name: table[name].to_numpy() for name in table.column_names}
 
 

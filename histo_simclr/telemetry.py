@@ -5,6 +5,8 @@ import logging
 import math
 import sys
 import time
+from collections import deque
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,8 @@ class Telemetry:
     ):
         self._total, self._batch, self._epoch = total_steps, batch_size, steps_per_epoch
         self._writes, self._warned = writes, set()
+        self._held: deque[tuple[dict[str, float], dict[str, float], Future | None]] = deque()
+        self._answers: dict[str, float] = {}
         self._last_step, self._last_time = start, time.perf_counter()
         if writes:
             _drop_after(workdir / METRICS, start)
@@ -54,15 +58,25 @@ class Telemetry:
         self._last_step, self._last_time = step, time.perf_counter()
 
     def log(
-        self, step: int, metrics: dict[str, float], *, wait_fraction: float, corrupt_records: int
+        self,
+        step: int,
+        metrics: dict[str, float],
+        *,
+        wait_fraction: float,
+        corrupt_records: int,
+        answers: Future | None = None,
     ) -> None:
         """Records the metrics of `step`, warns of collapse and slow input, shows progress.
+
+        A line whose answers are not there yet is held back, and those behind it: the file has the
+        same lines in the same order however long they take.
 
         Args:
           step: number of the last step done.
           metrics: of `summarize`.
           wait_fraction: share of the time since the last call that the device waited for input.
           corrupt_records: different damaged records that this process has met.
+          answers: of `pretrain.online` about this step; names begin with online_.
         """
         now = time.perf_counter()
         seconds = (now - self._last_time) / max(step - self._last_step, 1)
@@ -74,23 +88,31 @@ class Telemetry:
         if not self._writes:
             return
         line = {"step": step, "epoch": round(step / self._epoch, 4)} | metrics | speed
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
         scalars = {f"train/{name}": value for name, value in metrics.items()}
-        self._board.write_scalars(
-            step, scalars | {f"perf/{name}": value for name, value in speed.items()}
-        )
+        scalars |= {f"perf/{name}": value for name, value in speed.items()}
+        self._held.append((line, scalars, answers))
+        while self._held and (self._held[0][-1] is None or self._held[0][-1].done()):
+            self._write(*self._held.popleft())
         print(self.progress(step, metrics, speed, seconds), file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        """Waits for the answers about all steps so far, and writes their lines."""
+        while self._held:
+            self._write(*self._held.popleft())
 
     def progress(
         self, step: int, metrics: dict[str, float], speed: dict[str, float], seconds: float
     ) -> str:
-        """The progress line: loss and top-1 beside their chance levels, rate, wait, time left."""
+        """The progress line: loss and top-1 beside their chance levels, rate, wait, time left.
+
+        Between them the newest answers that there are, beside those of the untrained encoder.
+        """
         left = int((self._total - step) * seconds)
         return (
             f"step {step}/{self._total} (epoch {step / self._epoch:.1f})"
             f"  loss {metrics['loss']:.3f} (chance {chance_loss(self._batch):.3f})"
             f"  top-1 {metrics['contrastive_top1']:.1%} (chance {chance_top1(self._batch):.1%})"
+            f"{self._told()}"
             f"  {speed['images_per_s']:,.1f} patches/s"
             f"  input wait {speed['input_wait_fraction']:.1%}"
             f"  ETA {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
@@ -99,8 +121,28 @@ class Telemetry:
     def close(self) -> None:
         """Flushes everything to disk."""
         if self._writes:
+            self.flush()
             self._file.close()
             self._board.close()
+
+    def _write(
+        self, line: dict[str, float], scalars: dict[str, float], answers: Future | None
+    ) -> None:
+        found = answers.result() if answers else {}
+        self._answers = found or self._answers
+        self._file.write(json.dumps(line | found) + "\n")
+        self._file.flush()
+        scalars |= {name.replace("_", "/", 1): value for name, value in found.items()}
+        self._board.write_scalars(line["step"], scalars)
+
+    def _told(self) -> str:
+        if "online_knn" not in self._answers:
+            return ""
+        knn, probe, *floor = (
+            f"{self._answers[f'online_{name}']:.1%}"
+            for name in ("knn", "probe", "knn_untrained", "probe_untrained", "chance")
+        )
+        return f"  kNN {knn}, probe {probe} (untrained {floor[0]}, {floor[1]}; chance {floor[2]})"
 
     def _warn(self, step: int, metrics: dict[str, float], wait_fraction: float) -> None:
         if metrics["feature_std"] < COLLAPSED and "collapse" not in self._warned:

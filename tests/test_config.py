@@ -19,6 +19,10 @@ SCALE = {
     "data.px",
     "views.px",
     "evaluation.records",
+    "online.records",
+    "online.patches",
+    "online.mix_patches",
+    "online.every",
 }
 
 
@@ -108,6 +112,13 @@ def test_an_unknown_preset_names_those_there_are():
         ("seed", -1, "must be 0 or more"),
         ("warmup_epochs", -1.0, "warmup_epochs: must be 0 or more"),
         ("run.keep_every", -5, r"run\.keep_every: must be 0 or more"),
+        ("online.every", 0, r"config\.online\.every: must be above 0, is 0"),
+        ("online.patches", 0, r"config\.online\.patches: must be above 0"),
+        ("online.mix_patches", -1, r"config\.online\.mix_patches: must be 0 or more"),
+        ("online.neighbors", 0, r"config\.online\.neighbors: must be above 0"),
+        ("online.strength", 0.0, r"config\.online\.strength: must be above 0"),
+        ("online.holdout", 1.0, r"config\.online\.holdout: must be between 0 and 1, is 1"),
+        ("online.seed", -1, r"config\.online\.seed: must be 0 or more"),
         ("batch_size", 1, "batch of 1 has nothing to contrast.*batch_size=8 or more"),
     ],
 )
@@ -135,6 +146,8 @@ def test_identity_ignores_free_keys_and_where_the_mix_lies():
     second.run.log_every = 1
     second.data.mix = "elsewhere"
     second.evaluation.records = ()
+    second.online.records = ""
+    second.online.every = 7
     assert configs.identity(first, mix_digest="d") == configs.identity(second, mix_digest="d")
     assert configs.differing_keys(
         configs.identity(first, mix_digest="d"), configs.identity(first, mix_digest="e")

@@ -34,7 +34,9 @@ RULES = {
     "pretrain.objective": "jax optax",
     "pretrain.step": "views model pretrain.objective optimizer state update mesh jax flax optax",
     "pretrain.preview": "pictures records input views jax",
-    "pretrain.report": "config pictures telemetry jax ml_collections",
+    "pretrain.online": "views.compose model input mesh pretrain.questions jax flax",
+    "pretrain.questions": "records evaluate",
+    "pretrain.report": "config pictures telemetry pretrain.questions jax ml_collections",
     "pretrain.train": f"{SERVICES} views model optimizer state update pretrain input evaluate"
     " jax flax optax ml_collections",
     "input": "",

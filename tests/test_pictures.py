@@ -40,6 +40,17 @@ def test_chance_level_is_drawn(tmp_path):
     assert (drawn[0] != drawn[1]).any()
 
 
+def test_what_was_measured_once_is_seen_as_a_point(tmp_path):
+    steps, drawn = np.arange(3), []
+    for value in (np.nan, 0.5):
+        curves = {"online_knn": np.array([np.nan, value, np.nan])}
+        path = tmp_path / "x.png"
+        pictures.training_curves(steps, curves, path, chance={}, untrained={"online_knn": 0.4})
+        drawn.append(_pixels(path).astype(int))
+    blue = (drawn[1][..., 2] - drawn[1][..., 0] > 80).sum()
+    assert blue > 4 > (drawn[0][..., 2] - drawn[0][..., 0] > 80).sum()
+
+
 def test_views_stand_beside_their_patch_pixel_for_pixel(tmp_path):
     rng = np.random.default_rng(0)
     patches = rng.integers(0, 256, (2, 12, 12, 3), dtype=np.uint8)

@@ -1,4 +1,6 @@
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from histo_simclr import records
@@ -42,3 +44,9 @@ def test_rows_are_taken_by_number_or_mask_with_all_that_locates_them():
     for factor, values in zip((1, 10, 100, 1000), taken[1:5], strict=True):
         np.testing.assert_array_equal(values, [4 * factor, factor])
     np.testing.assert_array_equal(rows.take(rows.offset < 20).length, [0, 100])
+
+
+def test_some_rows_of_a_table_are_read_in_the_order_given(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"cohort": list("abcd")}), tmp_path / "x.parquet")
+    found = records.read_parquet(tmp_path / "x.parquet", ["cohort"], np.array([3, 1]))
+    assert found["cohort"].tolist() == ["d", "b"]

@@ -3,6 +3,8 @@
 import json
 import logging
 import math
+import threading
+from concurrent.futures import Future
 
 import pytest
 
@@ -87,6 +89,51 @@ def test_the_progress_line_sets_values_beside_chance(told, capsys):
     assert "(chance 0.8%)" in line
     assert "input wait 1.0%" in line
     assert "ETA 0:00:" in line
+
+
+ANSWERS = {
+    "online_knn": 0.75,
+    "online_probe": 0.8,
+    "online_knn_untrained": 0.7,
+    "online_probe_untrained": 0.72,
+    "online_chance": 0.5,
+}
+
+
+def lines_of(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_line_waits_for_its_answers_and_those_behind_it_for_the_line(told, tmp_path, capsys):
+    run, late = told(), Future()
+    run.log(10, METRICS, wait_fraction=0.0, corrupt_records=0, answers=late)
+    run.log(20, METRICS, wait_fraction=0.0, corrupt_records=0)
+    assert lines_of(tmp_path) == []
+    assert "kNN" not in capsys.readouterr().err
+    late.set_result(ANSWERS)
+    run.log(30, METRICS, wait_fraction=0.0, corrupt_records=0)
+    lines = lines_of(tmp_path)
+    assert [line["step"] for line in lines] == [10, 20, 30]
+    assert [line.get("online_knn") for line in lines] == [0.75, None, None]
+    shown = capsys.readouterr().err
+    assert "kNN 75.0%, probe 80.0% (untrained 70.0%, 72.0%; chance 50.0%)" in shown
+
+
+@pytest.mark.parametrize("end", ["flush", "close"])
+def test_nothing_is_lost_at_a_checkpoint_or_at_the_end(told, tmp_path, end):
+    run, late = told(), Future()
+    run.log(10, METRICS, wait_fraction=0.0, corrupt_records=0, answers=late)
+    threading.Timer(0.05, late.set_result, [ANSWERS]).start()
+    getattr(run, end)()
+    assert lines_of(tmp_path)[0]["online_probe"] == 0.8
+    assert run._board.last[1]["online/probe"] == 0.8
+
+
+def test_what_went_wrong_in_the_thread_ends_the_training(told):
+    run, broken = told(), Future()
+    broken.set_exception(MemoryError("no room"))
+    with pytest.raises(MemoryError, match="no room"):
+        run.log(10, METRICS, wait_fraction=0.0, corrupt_records=0, answers=broken)
 
 
 def test_collapse_and_slow_input_warn_once(told, caplog):

@@ -37,11 +37,11 @@ def predict(
 
     Args:
       train, test: (n, D), (m, D) features; standardized here with the statistics of train.
-      targets: (n,) numbers.
+      targets: (n,) numbers, or (n, K): K of each, such as which class it is.
       strengths: S values of alpha > 0, as scikit-learn's Ridge has it; larger shrinks more.
 
     Returns:
-      (S, m) float64.
+      (S, m) float64, or (S, m, K).
     """
     train, test = np.asarray(train, np.float64), np.asarray(test, np.float64)
     mean, scale = train.mean(0), train.std(0)
@@ -49,10 +49,12 @@ def predict(
     scale[scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)] = 1
     train, test = (train - mean) / scale, (test - mean) / scale
     spread, axes = np.linalg.eigh(train.T @ train)
-    along = axes.T @ (train.T @ (targets - targets.mean()))
+    columns = targets.reshape(len(targets), -1)
+    along = axes.T @ (train.T @ (columns - columns.mean(0)))
     # Rounding leaves eigenvalues of 0 slightly below it.
-    shrunk = along / (np.maximum(spread, 0) + np.asarray(strengths, np.float64)[:, None])
-    return shrunk @ (test @ axes).T + targets.mean()
+    curvature = np.maximum(spread, 0) + np.asarray(strengths, np.float64)[:, None]
+    values = (test @ axes) @ (along / curvature[:, :, None]) + columns.mean(0)
+    return values.reshape(len(strengths), len(test), *targets.shape[1:])
 
 
 def cross_validated(

@@ -1,5 +1,6 @@
 """What a pretraining run tells its user besides metrics: the first lines, the curves."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from histo_simclr import config as configs
 from histo_simclr import pictures, telemetry
+from histo_simclr.pretrain import questions
 
 
 def header(
@@ -16,6 +18,7 @@ def header(
     mix: dict[str, Any],
     plan: configs.Plan,
     mesh: jax.sharding.Mesh,
+    asked: Sequence[questions.Question],
 ) -> str:
     """First lines of a run: on what, how much, what chance is, how to run the real thing."""
     cohorts = mix["cohorts"].values()
@@ -35,6 +38,9 @@ def header(
         f"  machine   {mesh.size} {mesh.devices.flat[0].device_kind} device(s) in "
         f"{jax.process_count()} process(es), {config.precision}",
     ]
+    if asked:
+        told = "; ".join(each.describe() for each in asked)
+        lines.append(f"  online    every {config.online.every:,} steps: {told}")
     if config.note:
         lines.append(f"  note      {config.note}")
     lines.append(
@@ -56,12 +62,25 @@ def draw_curves(place: Path, batch_size: int) -> None:
         lines = telemetry.read_metrics(place)
         names = ("loss", "contrastive_top1", "alignment", "uniformity", "feature_std")
         names += ("gradient_norm", "learning_rate", "images_per_s", "input_wait_fraction")
+        # The constants beside the online figures: from the newest line that has them.
+        known = {name: value for line in lines for name, value in line.items()}
+        answered = [name for name in questions.CHANCE if name in known]
+        chance = {
+            "loss": telemetry.chance_loss(batch_size),
+            "contrastive_top1": telemetry.chance_top1(batch_size),
+        }
+        chance |= {name: known[questions.CHANCE[name]] for name in answered}
         pictures.training_curves(
             np.array([line["step"] for line in lines]),
-            {name: np.array([line[name] for line in lines]) for name in names},
+            {
+                name: np.array([line.get(name, np.nan) for line in lines])
+                for name in (*names, *answered)
+            },
             place / "pictures" / "curves.png",
-            chance={
-                "loss": telemetry.chance_loss(batch_size),
-                "contrastive_top1": telemetry.chance_top1(batch_size),
+            chance=chance,
+            untrained={
+                name: known[f"{name}_untrained"]
+                for name in answered
+                if f"{name}_untrained" in known
             },
         )

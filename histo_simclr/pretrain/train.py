@@ -28,7 +28,7 @@ from histo_simclr import mesh as meshes
 from histo_simclr.evaluate import labelled, linear_eval
 from histo_simclr.input import device, feed, order, reader
 from histo_simclr.model.simclr import SimCLR
-from histo_simclr.pretrain import objective, preview, report, step
+from histo_simclr.pretrain import objective, online, preview, questions, report, step
 from histo_simclr.views import compose
 
 OBJECTIVES = {"nt_xent": objective.nt_xent, "dcl": objective.dcl}
@@ -54,6 +54,13 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
     rows, mix = records.load_mix(config.data.mix)
     configs.check(config, devices=mesh.size, mix_px=rows.px)
     check_evaluation(config.evaluation)
+    asked = questions.about(
+        rows,
+        config.data.mix,
+        max_corrupt=config.data.max_corrupt,
+        test_split=config.evaluation.test_split,
+        **{key: value for key, value in config.online.items() if key != "every"},
+    )
     plan = configs.plan(config, len(rows))
     identity = configs.identity(config, mix_digest=mix["digest"])
     first = jax.process_index() == 0
@@ -64,13 +71,24 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
                 f"sets: --config=configs/linear_eval.py --config.checkpoint={place}"
             )
             return
-        report.say(report.header(config, mix, plan, mesh))
+        report.say(report.header(config, mix, plan, mesh, asked))
         if first:
             sheet = place / "pictures" / "views.png"
             drawn = {"seed": config.seed, "max_corrupt": config.data.max_corrupt}
             preview.write_views(rows, config.views, sheet, patches=6, pairs=3, **drawn)
         program = build(config, mesh, plan)
-        if train(program, rows, config, plan, mesh, origin(config, mix), place):
+        judge = online.Online(
+            asked,
+            program.split.arrays[0]["encoder"],
+            every=config.online.every,
+            arch=config.model.arch,
+            view={name: config.views[name] for name in ("px", "mean", "std")},
+            batch_size=config.batch_size,
+            mesh=mesh,
+        )
+        with contextlib.closing(judge):
+            whole = train(program, rows, config, plan, mesh, origin(config, mix), place, judge)
+        if whole:
             report.draw_curves(place, config.batch_size)
             evaluate(config, mesh, place)
             if first:
@@ -131,6 +149,7 @@ def train(
     mesh: jax.sharding.Mesh,
     source: provenance.Provenance,
     place: Path,
+    judge: online.Online,
 ) -> bool:
     """The loop: from the newest checkpoint to the last step, which is saved.
 
@@ -160,20 +179,26 @@ def train(
         jax.transfer_guard("disallow"),
     ):
         for done in range(first + 1, plan.total_steps + 1):
-            patches = batches.next(pending=window[-1] if window else None)
+            patches = batches.next(pending=(window[-1:], judge.dispatched))
             arrays, metrics = program.step(arrays, patches, program.seed_key)
+            due = judge.is_due(done)
+            answers = judge.start(done, arrays[0]["encoder"]) if due else None
             window.append(metrics)
             if len(window) > update.AHEAD:
                 jax.block_until_ready(window[-1 - update.AHEAD])
-            last, logs = done == plan.total_steps, done % config.run.log_every == 0
+            last, logs = done == plan.total_steps, due or done % config.run.log_every == 0
             stops = stop(agree=logs)
             saves = last or stops or is_due(done, config.run)
             if saves or logs:
                 summary = telemetry.summarize(jax.device_get(window), done, saved.latest())
                 waited = batches.wait_fraction()
-                told.log(done, summary, wait_fraction=waited, corrupt_records=watch.corrupt)
+                corrupt = watch.corrupt
+                told.log(
+                    done, summary, wait_fraction=waited, corrupt_records=corrupt, answers=answers
+                )
                 window.clear()
             if saves:
+                told.flush()  # resumed from here, no line up to here comes again
                 saved.save(done, arrays, source)
             if done == first + 1:
                 jax.block_until_ready(metrics)  # compiled: rates and waits count from here

@@ -34,6 +34,21 @@ def test_all_strengths_at_once_are_scikit_learns_ridge(data):
         np.testing.assert_allclose(values, expected, rtol=1e-8)
 
 
+def test_several_targets_at_once_are_scikit_learns_ridge_classifier(data):
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    train, test, targets, _ = data
+    labels = np.digitize(targets, np.quantile(targets, [0.3, 0.6]))
+    found = ridge.predict(train, test, targets=np.eye(3)[labels], strengths=STRENGTHS)
+    assert found.shape == (3, 30, 3)
+    for table, strength in zip(found, STRENGTHS, strict=True):
+        judge = make_pipeline(StandardScaler(), RidgeClassifier(strength)).fit(train, labels)
+        # Its targets are -1 and 1.
+        np.testing.assert_allclose(2 * table - 1, judge.decision_function(test), rtol=1e-8)
+
+
 def test_the_strength_is_that_of_scikit_learns_grid_search_on_the_same_folds(data):
     from sklearn.model_selection import GridSearchCV, PredefinedSplit
 

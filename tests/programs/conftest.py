@@ -15,7 +15,11 @@ SMALL = (
     "--config.run.checkpoint_every=2",
 )
 
-NO_EVALUATION = "--config.evaluation.records=()"
+# Flag that asks for it → flags that do without, where a test does not ask.
+WITHOUT = {
+    "evaluation": ("--config.evaluation.records=()",),
+    "online": ("--config.online.records=", "--config.online.mix_patches=0"),
+}
 
 
 class Program:
@@ -60,7 +64,13 @@ def pretrain_arguments(request):
             *SMALL,
             f"--config.epochs={epochs!r}",
             f"--config.warmup_epochs={epochs / 4!r}",
-            *(extra if any("evaluation" in flag for flag in extra) else (NO_EVALUATION, *extra)),
+            *(
+                flag
+                for name, flags in WITHOUT.items()
+                for flag in flags
+                if not any(name in asked for asked in extra)
+            ),
+            *extra,
         )
 
     return arguments

@@ -46,6 +46,10 @@ def test_a_loss_that_is_not_finite_names_step_and_last_good_checkpoint(
         (["--config=configs/resnet18_mix.py", "--config.data.px=224"], "96 px patches"),
         (["--config=configs/resnet18_mix.py", "--config.evaluation.records=docs"], "no record set"),
         (["--config=configs/resnet18_mix.py", "--config.evaluation.seed=-1"], "evaluation.seed"),
+        (
+            ["--config=configs/resnet18_mix.py", "--config.online.split=test"],
+            "config.online.split: 'test' is what the evaluation judges on",
+        ),
         (["--config=configs/resnet18_mix.py", "--workdir=main.py/x"], "cannot be written"),
         ([], "--config"),
     ],
@@ -70,6 +74,9 @@ def test_the_main_command_at_reduced_size_learns_and_leaves_what_it_promises(pro
         "--config.epochs=0.15",
         "--config.warmup_epochs=0.02",
         "--config.run.log_every=7",
+        "--config.online.every=14",
+        "--config.online.patches=60",
+        "--config.online.mix_patches=60",
         "--config.evaluation.records=('data/sample/records/osteosarcoma',)",
     )
     assert done.returncode == 0, done.stderr
@@ -82,7 +89,8 @@ def test_the_main_command_at_reduced_size_learns_and_leaves_what_it_promises(pro
     results = json.loads((workdir / "evaluation/osteosarcoma/results.json").read_text())
     assert len(results["rows"]) == 3
     events = EventAccumulator(str(workdir / "tensorboard")).Reload()
-    assert "train/loss" in events.Tags()["scalars"] + events.Tags()["tensors"]
+    assert {"train/loss", "online/knn"} <= {*events.Tags()["scalars"], *events.Tags()["tensors"]}
+    assert [line["step"] for line in lines if "online_knn" in line] == [14, 28]
     confusion = "evaluation/osteosarcoma/confusion_matrix.png"
     for picture in ("pictures/views.png", "pictures/curves.png", confusion):
         assert image.imread(workdir / picture).std() > 0.01

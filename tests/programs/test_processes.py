@@ -12,9 +12,14 @@ def test_two_processes_make_one_run(program, pretrain_arguments, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    arguments = pretrain_arguments(
-        tmp_path, steps=2, extra=("--config.evaluation.records=data/sample/records/osteosarcoma",)
+    extra = (
+        "--config.evaluation.records=data/sample/records/osteosarcoma",
+        "--config.online.records=data/sample/records/osteosarcoma",
+        "--config.online.every=2",
+        "--config.online.patches=30",
+        "--config.online.mix_patches=30",
     )
+    arguments = pretrain_arguments(tmp_path, steps=2, extra=extra)
     job = [
         program.start(
             *arguments,
@@ -33,7 +38,8 @@ def test_two_processes_make_one_run(program, pretrain_arguments, tmp_path):
     said = [line for line in second.splitlines() if not line.startswith("[Gloo]")]
     assert said == []
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    steps = [json.loads(line)["step"] for line in lines]
-    assert steps == [2]
+    assert [json.loads(line)["step"] for line in lines] == [2]
+    answers = json.loads(lines[0])
+    assert {"online_knn", "online_probe_untrained", "online_other_cohort"} <= answers.keys()
     results = json.loads((tmp_path / "evaluation/osteosarcoma/results.json").read_text())
     assert results["checkpoint"]["step"] == 2
