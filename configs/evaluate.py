@@ -10,6 +10,8 @@ is there. Sources: configs/linear_eval.py, finetune.py, segment.py; where none i
 """
 
 import ml_collections
+
+from configs import finetune, linear_eval, segment
 from configs.tasks import (
     bach,
     bach_segmentation,
@@ -28,8 +30,6 @@ from configs.tasks import (
     sample_osteosarcoma,
     sample_pcam,
 )
-
-from configs import finetune, linear_eval, segment
 from histo_simclr.errors import InputError
 
 

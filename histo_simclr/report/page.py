@@ -154,7 +154,7 @@ def render(title: str, lead: Sequence[Text], sections: Sequence[Section]) -> str
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    source = importlib.resources.files("histo_simclr.evaluate").joinpath(TEMPLATE)
+    source = importlib.resources.files("histo_simclr.report").joinpath(TEMPLATE)
     template = environment.from_string(source.read_text(encoding="utf-8"))
     shown = [section for section in sections if section.blocks]
     return template.render(title=title, lead=lead, sections=shown) + "\n"

@@ -67,6 +67,5 @@ def refuse(reports: dict[str, dict[str, leaks.Report]]) -> None:
 
 def _seen(candidate: Candidate) -> seen.Seen:
     # Imported weights were trained by no configuration of ours.
-    told = candidate.provenance.config
-    data = told["data"] if "data" in told else None
+    data = dict(candidate.provenance.config).get("data")
     return seen.seen_by(candidate.provenance, Path(data["mix"]) if data else None)

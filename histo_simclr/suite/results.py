@@ -1,5 +1,6 @@
 """What a suite found, as JSON values (results.json) and as text for the terminal."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def draw_segmentations(blocks: Sequence[Block], place: Path) -> dict[tuple[str, 
 
 def write(results: dict[str, Any], place: Path) -> None:
     """Leaves results.json in the folder of a suite; encoders and tasks in their order."""
-    workdir.write_json(place / RESULTS, results, sort_keys=False)
+    workdir.write_text(place / RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
 def format_tables(results: dict[str, Any]) -> str:
