@@ -100,6 +100,7 @@ RULES = {
     "looks.sample": "records input views.compose prepare.draw",
     # The report knows results as JSON, not how they were made: no encoder, no records.
     "report": "report workdir jinja2",
+    "report.looks": "report PIL",
     "report.figures": "pictures matplotlib",
     "prepare": "prepare slides records tables image_hash provenance PIL pyarrow"
     " yaml tensorflow_datasets tensorflow",

@@ -58,7 +58,7 @@ def slurm(experiment: Experiment, places: Places, plan: Plan) -> str:
 
 
 def pod(experiment: Experiment, places: Places, plan: Plan) -> str:
-    """A script of phases: mixes on one host, the rest by the same command on every host."""
+    """A script of phases: pretraining by the same command on every host, the rest on one."""
     last = len(plan.pretrainings) - 1
     name = f"{experiment.name}.sh"
     notes = [
@@ -66,8 +66,8 @@ def pod(experiment: Experiment, places: Places, plan: Plan) -> str:
         "sets at the same paths, the former in a file system that all hosts share.",
         f"  on one host:     bash {name} mixes",
         f"  on every host:   bash {name} pretrain 0   (then 1, … {last}; without a number: all)",
-        f"  on every host:   bash {name} evaluate",
-        f"  on one host:     bash {name} collect",
+        f"  on one host:     bash {name} evaluate && bash {name} collect",
+        "                   (one process: on a TPU host's CPUs, elsewhere EVALUATE_ON=cuda)",
         "Every host of Cloud TPU VMs:",
         f"  gcloud compute tpus tpu-vm ssh NAME --worker=all --command='bash {name} pretrain'",
         "The same again goes on from the last checkpoint.",
@@ -79,7 +79,7 @@ def pod(experiment: Experiment, places: Places, plan: Plan) -> str:
         'case "${1-}" in',
         "  mixes) mixes ;;",
         f'  pretrain) for number in ${{2:-$(seq 0 {last})}}; do pretrain "$number"; done ;;',
-        "  evaluate) evaluate ;;",
+        '  evaluate) HISTO_SIMCLR_POD=0 JAX_PLATFORMS="${EVALUATE_ON:-cpu}" evaluate ;;',
         f"  collect) {_collect(experiment, places)} ;;",
         '  *) echo "mixes, pretrain [NUMBER], evaluate or collect" >&2 && exit 2 ;;',
         "esac",

@@ -1,10 +1,16 @@
 """Pictures of a suite's folder: segmentations, and what `looks` drew and measured of features."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from histo_simclr.report import page, words
+
+# Bytes; larger pictures are embedded as JPEG.
+LARGE = 500_000
 
 
 def segmentations(results: dict[str, Any], workdir: Path) -> list[page.Block]:
@@ -66,7 +72,17 @@ def picture(workdir: Path, file: str, *, title: str, caption: str) -> page.Block
     if kind is None:
         return page.Text(f"{title}: {file} is not a PNG or JPEG file.", "open")
     alt = f"{title}. {caption}".strip()
+    if len(content) > LARGE:
+        content, kind = _as_jpeg(content), "image/jpeg"
     return page.Figure(title, alt, caption, page.data_uri(content, kind))
+
+
+def _as_jpeg(content: bytes) -> bytes:
+    """Sheets of tissue take a sixth of their size so; the PNG stays beside the report."""
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.convert("RGB").save(file, "JPEG", quality=85, subsampling=0)
+    return file.getvalue()
 
 
 def _table(described: dict[str, Any]) -> page.Block:

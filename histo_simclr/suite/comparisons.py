@@ -47,7 +47,10 @@ def pairs_of(found: Sequence[Candidate]) -> list[tuple[str, str]]:
 
 
 def averages(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """Means over the tasks that all encoders of a protocol have: the paper's tables."""
+    """Means over the tasks that all encoders of a protocol have: the paper's tables.
+
+    Tasks of one cohort, as BreakHis at four magnifications, count as one.
+    """
     told = []
     for (protocol, kind, metric), group in _comparable(judged).items():
         encoders = _shared(group)
@@ -57,7 +60,7 @@ def averages(judged: Sequence[Judged]) -> list[dict[str, Any]]:
                 "kind": kind,
                 "metric": metric,
                 "encoder": name,
-                "value": float(np.mean([_score(each, name, metric) for each in group])),
+                "value": _mean_over_cohorts(group, name, metric),
                 "tasks": [each.block.task.name for each in group],
             }
             for name in encoders
@@ -144,6 +147,13 @@ def _shared(group: Sequence[Judged]) -> list[str]:
         for name in group[0].block.outcomes
         if all(name in each.block.outcomes for each in group)
     ]
+
+
+def _mean_over_cohorts(group: Sequence[Judged], encoder: str, metric: str) -> float:
+    scores: dict[str, list[float]] = {}
+    for each in group:
+        scores.setdefault(each.block.task.about["cohort"], []).append(_score(each, encoder, metric))
+    return float(np.mean([np.mean(each) for each in scores.values()]))
 
 
 def _score(judged: Judged, encoder: str, metric: str) -> float:

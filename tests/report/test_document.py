@@ -1,6 +1,8 @@
 """The report of a made-up suite, read as a browser reads it: by html.parser, and by Chromium."""
 
+import base64
 import html.parser
+import io
 import json
 import re
 import shutil
@@ -405,3 +407,21 @@ def test_a_real_browser_shows_it_whole_at_every_width(suite, read, tmp_path, wid
     assert pixels.shape == (2000, width)
     # Ink in every tenth of its height: nothing lies on top of anything, or below an empty screen.
     assert all((part < 128).any() for part in np.array_split(pixels, 10))
+
+
+def test_large_pictures_are_embedded_small_and_look_the_same(tmp_path):
+    from histo_simclr.report import looks
+
+    side = np.linspace(0, 255, 600).astype(np.uint8)
+    smooth = np.stack([np.tile(side, (600, 1)), np.tile(side[:, None], (1, 600))] * 2, -1)[..., :3]
+    noise = np.random.default_rng(0).integers(0, 24, smooth.shape, np.uint8)
+    tissue = smooth // 2 + noise
+    Image.fromarray(tissue).save(tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").stat().st_size > looks.LARGE
+    figure = looks.picture(tmp_path, "sheet.png", title="sheet", caption="")
+    kind, _, content = figure.source.partition(";base64,")
+    assert kind == "data:image/jpeg"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as shown:
+        assert shown.size == (600, 600)
+        assert np.abs(np.asarray(shown, int) - tissue).mean() < 8
+    assert len(content) < (tmp_path / "sheet.png").stat().st_size / 2
