@@ -34,19 +34,9 @@ def looks(found: Mapping[str, dict[str, Any]], workdir: Path) -> list[page.Block
       found: encoder → what `looks` wrote, in the order to show.
       workdir: folder that the pictures' names start from.
     """
-    blocks: list[page.Block] = []
-    numbers = {name: _flat(look["robustness"] or {}) for name, look in found.items()}
-    keys = list(dict.fromkeys(key for each in numbers.values() for key in each))
-    if keys:
-        rows = [page.row(key, *(_cell(each.get(key)) for each in numbers.values())) for key in keys]
-        blocks.append(
-            page.Table(
-                "Robustness, side by side",
-                ("measure", *numbers),
-                tuple(rows),
-                note="How to read each measure stands with the tables of each encoder.",
-            )
-        )
+    blocks: list[page.Block] = _side_by_side(
+        {name: look["robustness"]["effects"] for name, look in found.items()}
+    )
     for name, look in found.items():
         blocks.append(page.Heading(name))
         blocks += map(_table, look["tables"])
@@ -98,10 +88,42 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else words.plain(value)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Numbers in numbers by their path: cohort: mixing: other."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key.replace('_', ' ')}"
-        found |= _flat(value, f"{name}: ") if isinstance(value, dict) else {name: value}
-    return found
+def _side_by_side(effects: Mapping[str, list[dict[str, Any]]]) -> list[page.Block]:
+    """What features tell of cohort, stain, magnification: encoders beside each other."""
+    lines: dict[tuple[str, ...], dict[str, Any]] = {}
+    for name, found in effects.items():
+        for effect in found:
+            what = ", ".join(effect["nuisances"])
+            for measure, value in _measures(effect):
+                key = (str(effect["tasks"]), what, measure)
+                lines.setdefault(key, {})[name] = value
+    if not lines:
+        return []
+    rows = [
+        page.row(*key, *(_cell(each.get(name)) for name in effects)) for key, each in lines.items()
+    ]
+    return [
+        page.Table(
+            "Tissue or its source? Encoders side by side",
+            ("patches of", "source", "measure", *effects),
+            tuple(rows),
+            note="Whether a probe names the source of patients and slides that it has not seen, "
+            "against the class of their tissue; whose patches lie next to each other. How to read "
+            "each measure, and whether it says anything here, stands with each encoder below.",
+            heads=3,
+        )
+    ]
+
+
+def _measures(effect: dict[str, Any]) -> list[tuple[str, Any]]:
+    nuisance, tissue = effect["nuisance"], effect["tissue"]
+    return [
+        ("source, balanced accuracy", nuisance["balanced_accuracy"]),
+        ("the same by chance", nuisance["chance"]),
+        ("tissue, balanced accuracy", tissue["balanced_accuracy"]),
+        ("the same by chance, tissue", tissue["chance"]),
+        ("neighbors from another source", effect["other"]),
+        ("the same if drawn blindly", effect["expected"]),
+        ("robustness index", effect["robustness_index"]),
+        ("the same index if drawn blindly", effect["robustness_index_if_blind"]),
+    ]

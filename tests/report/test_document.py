@@ -425,3 +425,9 @@ def test_large_pictures_are_embedded_small_and_look_the_same(tmp_path):
         assert shown.size == (600, 600)
         assert np.abs(np.asarray(shown, int) - tissue).mean() < 8
     assert len(content) < (tmp_path / "sheet.png").stat().st_size / 2
+
+
+def test_what_features_tell_of_the_source_stands_side_by_side(read):
+    (row,) = [cells for cells in read.rows() if cells[1:3] == ["cohort, stain", "robustness index"]]
+    assert row[0] == "all tasks"
+    assert row[3:5] == ["0.61", "0.71"]
