@@ -28,8 +28,8 @@ COLUMNS = (
     "expected",
     "robustness index",
     "if blind",
-    "reading",
 )
+_NOTHING = "No two cohorts, stains or magnifications: nothing to compare."
 NOTE = (
     "Probe of nuisance: balanced accuracy [95 % interval by groups] of a linear probe that names "
     "cohort, stain or magnification of patients or slides it has not seen; at chance, the features "
@@ -135,11 +135,11 @@ def table(found: list[Effect]) -> dict[str, Any]:
             _number(each.mixing.expected),
             _number(each.mixing.robustness),
             _number(each.blind),
-            reading(each),
         ]
         for each in found
     ]
-    note = NOTE if found else "No two cohorts, stains or magnifications: nothing to compare."
+    read = " ".join(f"{each.tasks}, {', '.join(each.nuisances)}: {reading(each)}" for each in found)
+    note = f"{read} {NOTE}" if found else _NOTHING
     title = "What the features tell besides tissue"
     return {"title": title, "columns": list(COLUMNS), "rows": rows, "note": note}
 
