@@ -66,7 +66,10 @@ def suite() -> ml_collections.ConfigDict:
     config.shots = (1, 5, 10)  # training labels a class, whatever its size
     # Protocols that are run; those that do not fit a task's kind are passed over.
     config.protocols = ("linear", "knn", "centroid", "sgd", "ridge", "mean_pool", "attention")
-    config.few_labels = ("linear", "centroid")  # those also run on fewer labels than all
+    config.few_labels = (
+        "linear",
+        "centroid",
+    )  # of these, the ones also run on fewer labels than all
 
     config.batch_size = 128  # patches at a time while features are extracted; changes no result
     config.precision = "auto"  # of fine-tuning: bfloat16 on GPU and TPU, float32 on CPU

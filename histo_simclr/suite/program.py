@@ -85,11 +85,11 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
 def check(config: ml_collections.ConfigDict) -> None:
     """Refuses settings that no cell could use."""
     unknown = [name for name in config.protocols if name not in protocols.PROTOCOLS]
-    stray = [name for name in config.few_labels if name not in config.protocols]
+    stray = [name for name in config.few_labels if name not in protocols.PROTOCOLS]
     for key, value, wrong, way_out in (
         ("protocols", unknown, unknown, f"choose from {', '.join(protocols.PROTOCOLS)}"),
         ("protocols", config.protocols, not config.protocols, "name one or more"),
-        ("few_labels", stray, stray, "name protocols that are run"),
+        ("few_labels", stray, stray, f"choose from {', '.join(protocols.PROTOCOLS)}"),
         ("seeds", config.seeds, not config.seeds or min(config.seeds) < 0, "give 0 or more"),
         ("resamples", config.resamples, config.resamples < 1, "give 1 or more"),
         ("permutations", config.permutations, config.permutations < 1, "give 1 or more"),
