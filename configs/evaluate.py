@@ -56,7 +56,9 @@ def suite() -> ml_collections.ConfigDict:
     config.data = ""  # folder of labelled record sets; the tasks' `records` lie in it
     config.choose = ""  # names of tasks, separated by commas; all of them when empty
     config.skip_missing = False  # go on without record sets that are not there
-    # Judge although test patients, slides or pixels are in the training split or in the mix.
+    # Judge although test pixels or look-alikes are in the training split, or any of a test split
+    # was in a checkpoint's mix; the report then shows it. Patients and slides on both sides of a
+    # split are refused whatever this says.
     config.allow_leaks = False
     config.near_distance = 4  # bits in which perceptual hashes of look-alikes differ at most
 

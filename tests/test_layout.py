@@ -73,7 +73,8 @@ RULES = {
     "evaluate.batch_effect": "evaluate scipy",
     # What leaks is known from the files that prepare wrote, and compared as mix does.
     "evaluate.leaks": "records prepare.near prepare.candidates prepare.registry pyarrow",
-    "evaluate.seen": "records provenance evaluate.leaks prepare.candidates pyarrow",
+    "evaluate.seen": "records provenance evaluate.leaks prepare.candidates prepare.registry"
+    " pyarrow",
     "evaluate.folds": "",
     "evaluate.checks": "",
     "evaluate.few_labels": "",
@@ -90,8 +91,8 @@ RULES = {
     "experiment": "experiment config records workdir tables pictures prepare.mix_settings"
     " ml_collections",
     # Programs over the protocols: what is judged, by what, kept where.
-    "suite": f"{SERVICES} evaluate looks report.document prepare.storage prepare.relatives"
-    " prepare.registry model suite input jax flax ml_collections",
+    "suite": f"{SERVICES} evaluate looks report.document report.differences prepare.storage"
+    " prepare.relatives prepare.registry prepare.near model suite jax flax ml_collections",
     "suite.tasks": "records evaluate prepare.registry prepare.relatives",
     "suite.summary": "evaluate suite.cells suite.tasks",
     "suite.comparisons": "evaluate suite.encoders suite.summary suite.tasks",

@@ -24,10 +24,13 @@ def get_config(preset: str = "sample") -> ml_collections.ConfigDict:
         },
     }[preset]
     config.runs = [{"name": "mix", "value": None, "mix": mix}]
+    few = (0.01, 0.05, 0.1, 0.25, 0.5)
     config.evaluate_overrides = {
-        "protocols": {"sample": ("linear", "knn"), "paper": ("linear", "knn", "finetune")}[preset],
-        "fractions": (0.01, 0.05, 0.1, 0.25, 0.5, 1.0),
-    }
+        "sample": scales.evaluation(("linear", "knn"), few_labels=few),
+        "paper": scales.evaluation(
+            ("linear", "knn", "finetune"), few_labels=few, choose=scales.PAPER_TASKS
+        ),
+    }[preset]
     config.paper = [
         {
             "says": "NCT-CRC-HE-100K with 5 % of the labels, against training from scratch",

@@ -17,7 +17,7 @@ def get_task() -> ml_collections.ConfigDict:
         cohort="NCT-CRC-HE-100K",
         metric="macro_f1",
         split_rule="the authors': 100,000 patches to train, 7,180 of 50 other patients to test",
-        prepare="mkdir -p raw/nct && ln -s ../NCT-CRC-HE-100K raw/nct/train && ln -s "
+        prepare="mkdir -p raw/nct && ln -sfn ../NCT-CRC-HE-100K raw/nct/train && ln -sfn "
         "../CRC-VAL-HE-7K raw/nct/test && histo-simclr prepare raw/nct --name "
         "NCT-CRC-HE-100K --out labelled --px 224 --mpp 0.5 --stain 'H&E' --organ "
         "colon --pattern '{split}/{label}/*'",

@@ -14,7 +14,6 @@ A folder is one encoder. Any framework that has numpy can write one:
 Rows are found by key alone, so that their order, and who wrote them, cannot matter.
 """
 
-import hashlib
 import json
 import zipfile
 import zlib
@@ -50,27 +49,6 @@ def about(folder: str | Path) -> dict[str, Any]:
     content = records.read_json(place, *_TEXTS, *_NUMBERS)
     _check_about(content, place)
     return content
-
-
-def digest(folder: str | Path) -> str:
-    """SHA-256 (hex) of a folder's features.json and splits: changes with any feature or key.
-
-    Raises:
-      InputError: a file that cannot be read.
-    """
-    place, found = Path(folder), hashlib.sha256()
-    try:
-        for file in [place / ABOUT, *sorted(place.glob("*/*.npz"))]:
-            content = file.read_bytes()
-            found.update(f"{file.relative_to(place)} {len(content)}\n".encode())
-            found.update(content)
-    except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror or error})",
-            where=error.filename or place,
-            way_out="check its name and permissions",
-        ) from error
-    return found.hexdigest()
 
 
 def read(folder: str | Path, record_set: str, split: str, keys: Sequence[str]) -> np.ndarray:
@@ -119,7 +97,10 @@ def write(
     keys: Sequence[str],
     features: np.ndarray,
 ) -> None:
-    """Writes one split, whole or not at all; another split of this name is replaced.
+    """Writes one split, whole or not at all.
+
+    Features of other keys that are there stay: record sets of one name share a file, as those of
+    BreakHis at its four magnifications. Of the same keys the new ones count.
 
     Args:
       folder: made unless it is there.
@@ -146,6 +127,7 @@ def write(
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         _claim(Path(folder) / ABOUT, content)
+        known, features = _beside(place, known, features)
         with storage.new_file(str(place)) as file:
             np.savez(file, key=known, features=features)
     except OSError as error:
@@ -154,6 +136,15 @@ def write(
             where=error.filename or place,
             way_out="make room, or choose another folder",
         ) from error
+
+
+def _beside(place: Path, keys: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What shall stand in a file: what is given, and what it holds of other keys."""
+    if not place.is_file():
+        return keys, features
+    before, older = _load(place)
+    stay = ~np.isin(before, keys)
+    return np.concatenate([before[stay], keys]), np.concatenate([older[stay], features])
 
 
 def _claim(place: Path, content: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from histo_simclr import records
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import leaks
 from histo_simclr.prepare import candidates
+from histo_simclr.prepare.registry import folded
 from histo_simclr.provenance import Provenance
 
 
@@ -74,6 +75,12 @@ def check(
         if 0 < seen.unhashed < len(seen.patches.pixels):
             note = f"{seen.unhashed:,} patches of {where} were not compared by likeness: their"
             found += leaks.Report((), (f"{note} record sets are not at hand, or were made before",))
+        if not test.slide.astype(bool).any():
+            # Other pixels of the same slides cannot be told by any of this: then names must.
+            own = {folded(each) for each in np.unique(test.cohort).tolist()}
+            others = [each for each in seen.cohorts or () if folded(each) not in own]
+            related = leaks.by_cohort(test, others, where=where, overlaps=overlaps)
+            found += leaks.Report(related.leaks)
         return found
     if seen.cohorts is None:
         return leaks.Report((), ("what the encoder was trained on is unknown: leaks are possible",))

@@ -28,7 +28,8 @@ class Point(NamedTuple):
     Fields:
       series: "pretrained", or the name of an encoder beside the runs.
       value: of the variable; None for an encoder that is the same whatever it is.
-      protocol, task: of the evaluation; task "mean" is the mean over tasks that all have.
+      protocol, task: of the evaluation; task "mean" is the mean over the cohorts of the tasks that
+        all have.
       score, low, high: macro-F1 from 0 to 1 with its 95 % interval; NaN where unknown.
       sd: over seeds; NaN for one.
       seeds: by seed; of runs, or of the evaluation's subsets where there is one run.
@@ -94,7 +95,8 @@ def read(
         raise InputError(
             f"rows of another form ({error!r})", where=results, way_out="evaluate again"
         ) from error
-    return Collected(_points(experiment, found), missing, differences)
+    cohorts = {name: task["cohort"] for name, task in content["tasks"].items()}
+    return Collected(_points(experiment, found, cohorts), missing, differences)
 
 
 # (protocol, series, value) → task → run's seed (None: no run) → row of the results
@@ -125,7 +127,7 @@ def _gather(
     return found
 
 
-def _points(experiment: Experiment, found: _Found) -> list[Point]:
+def _points(experiment: Experiment, found: _Found, cohorts: Mapping[str, str]) -> list[Point]:
     protocols = list(dict.fromkeys(protocol for protocol, _, _ in found))
     order = {run.value: number for number, run in enumerate(experiment.runs)}
     points = []
@@ -139,8 +141,21 @@ def _points(experiment: Experiment, found: _Found) -> list[Point]:
             of_tasks = {task: _point(key, task, by_seed) for task, by_seed in found[key].items()}
             points += of_tasks.values()
             if shared:
-                points.append(_mean(key, [of_tasks[task] for task in shared]))
+                points.append(_mean(key, _by_cohort(key, of_tasks, shared, cohorts)))
     return points
+
+
+def _by_cohort(
+    key: tuple[str, str, Any],
+    of_tasks: Mapping[str, Point],
+    shared: Sequence[str],
+    cohorts: Mapping[str, str],
+) -> list[Point]:
+    """A point a cohort: BreakHis at four magnifications is one of the paper's five sets."""
+    members: dict[str, list[Point]] = {}
+    for task in shared:
+        members.setdefault(cohorts[task], []).append(of_tasks[task])
+    return [_mean(key, each) if len(each) > 1 else each[0] for each in members.values()]
 
 
 def _rank(value: Any, order: Mapping[Any, int]) -> float:
@@ -169,7 +184,7 @@ _BOUNDS = ("value", "low", "high")
 
 
 def _mean(key: tuple[str, str, Any], points: Sequence[Point]) -> Point:
-    """Mean over tasks; its interval takes the tasks' test sets for independent of each other."""
+    """Mean over tasks or cohorts; its interval takes their test sets for independent."""
     score = float(np.mean([point.score for point in points]))
     below, above = (
         float(np.sqrt(np.sum(np.square(side))) / len(points))

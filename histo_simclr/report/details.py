@@ -57,8 +57,9 @@ def classes(results: dict[str, Any]) -> list[page.Block]:
             f"{name} {np.trace(matrix):,} of {matrix.sum():,}" for name, matrix in matrices.items()
         )
         caption = (
-            "Rows: what it is. Columns: what was predicted. Each field: number of test examples "
-            "and share of its row; dark on the diagonal is right, dark beside it names the mistake."
+            "Of the first seed. Rows: what it is. Columns: what was predicted. Each field: number "
+            "of test examples and share of its row; dark on the diagonal is right, dark beside it "
+            "names the mistake."
         )
         blocks.append(page.drawing(title, f"{alt}.", caption, figures.confusions(matrices, names)))
         if rows := [row for row in rows if row["per_class"]]:
@@ -91,8 +92,9 @@ def calibration(results: dict[str, Any]) -> list[page.Block]:
             f"{name} {words.number(each['error'])}" for name, each in errors.items()
         )
         caption = (
-            "Of predictions made with a confidence of 0.8, 80 % should be right: on the dashed "
-            "line. Below it the encoder's probe is too sure of itself, above it not sure enough. "
+            "Of the first seed. Of predictions made with a confidence of 0.8, 80 % should be "
+            "right: on the dashed line. Below it the encoder's probe is too sure of itself, above "
+            "it not sure enough. "
             "Gray bars: share of the predictions with that confidence."
         )
         blocks.append(page.drawing(title, f"{alt}.", caption, figures.reliability(bins)))

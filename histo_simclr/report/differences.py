@@ -10,6 +10,8 @@ from histo_simclr.report import figures, page, words
 
 WHOLE = "100 %"
 LEVEL = 0.05
+# How the note of a test set begins that is too small (evaluate/statistics.py).
+TOO_SMALL = "too small to tell"
 
 
 def whole_rows(results: dict[str, Any], protocol: str) -> dict[tuple[str, str], dict[str, Any]]:
@@ -116,6 +118,8 @@ def _table(results: dict[str, Any], protocol: str) -> page.Table | None:
 
 def verdict(difference: dict[str, Any]) -> str:
     """Whether the first encoder is better: by the interval, and by p after Holm's correction."""
+    if difference["note"].startswith(TOO_SMALL):
+        return TOO_SMALL
     side = direction(difference)
     if side == 0:
         return "no difference shown"
@@ -132,6 +136,11 @@ def direction(difference: dict[str, Any]) -> int:
     if low is None or high is None or low <= 0 <= high:
         return 0
     return 1 if (low > 0) == words.metric(difference["metric"]).is_larger_better else -1
+
+
+def shown(difference: dict[str, Any]) -> int:
+    """1 when the first is shown to be better, -1 worse; 0 where `verdict` has a reservation."""
+    return direction(difference) if verdict(difference) in ("better", "worse") else 0
 
 
 def against_floors(results: dict[str, Any], kind: str, protocol: str) -> page.Items | None:
@@ -174,7 +183,7 @@ def not_better(results: dict[str, Any], row: dict[str, Any]) -> tuple[list[str],
         if (row["task"], floor) not in rows:
             continue
         if floor in paired:
-            side = direction(paired[floor])
+            side = shown(paired[floor])
         else:
             own, other = value_of(row, metric), value_of(rows[row["task"], floor], metric)
             side = 1 if is_better(own, other, metric) else 0
@@ -208,7 +217,7 @@ def _forest(protocol: str, metric: str, entries: Sequence[dict[str, Any]]) -> li
         line = figures.Difference(
             f"{each['first']} {words.MINUS} {each['second']}",
             *(words.real(each[key]) for key in ("value", "low", "high")),
-            direction(each),
+            shown(each),
         )
         groups.setdefault(each["task"], []).append(line)
     if not groups:
@@ -222,8 +231,8 @@ def _forest(protocol: str, metric: str, entries: Sequence[dict[str, Any]]) -> li
     )
     caption = (
         "Each line is a 95 % interval. Right of 0 (filled, pointing right) the first encoder of "
-        "the pair is better, left of it (pointing left) worse; an open circle, whose line "
-        "crosses 0, shows no difference."
+        "the pair is better, left of it (pointing left) worse. An open circle shows no difference: "
+        "its line crosses 0, or too many were tested (Holm), or the test set is too small."
     )
     picture = figures.forest(
         groups, metric=name, is_larger_better=words.metric(metric).is_larger_better

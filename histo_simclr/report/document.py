@@ -96,14 +96,13 @@ def read(workdir: Path) -> dict[str, Any]:
 
 
 def _read_looks(workdir: Path, encoders: list[str]) -> dict[str, dict[str, Any]]:
-    """Encoder → look, in the order of the encoders; others behind."""
+    """Encoder → look, in the order of the encoders; what is left of others is not shown."""
     found = {}
     for file in sorted((workdir / LOOKS).glob("*.json")):
         look = _json(file)
         _check(file, "", look, f"encoder {_LOOK}")
         found[look["encoder"]] = look
-    known = [name for name in encoders if name in found]
-    return {name: found[name] for name in [*known, *(each for each in found if each not in known)]}
+    return {name: found[name] for name in encoders if name in found}
 
 
 def _page(results: dict[str, Any], looks: dict[str, Any], workdir: Path) -> str:

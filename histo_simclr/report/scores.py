@@ -93,7 +93,7 @@ def all_metrics(results: dict[str, Any], kind: str, protocol: str) -> page.Table
         "task",
         "encoder",
         "examples fitted",
-        "chosen",
+        "chosen (first seed)",
         *(_head(results, kind, n) for n in names),
         *(["notes"] if is_noted else []),
     )

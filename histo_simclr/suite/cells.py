@@ -45,13 +45,22 @@ WHOLE = Subset(1.0)
 
 
 class Cell(NamedTuple):
-    """One cell; `settings` are those of its protocol."""
+    """One cell.
+
+    Fields:
+      task, candidate, protocol, subset, seed: which.
+      identity: digest of the encoder on the task (`encoders.identities`).
+      dtype: of what the protocol computes on the devices; empty where it is always the same.
+      settings: of its protocol.
+    """
 
     task: Task
     candidate: Candidate
     protocol: str
     subset: Subset
     seed: int
+    identity: str
+    dtype: str
     settings: Mapping[str, Any]
 
     def path(self, folder: Path) -> Path:
@@ -59,7 +68,8 @@ class Cell(NamedTuple):
         told = {
             "format": FORMAT,
             "task": self.task.digest,
-            "encoder": self.candidate.digest,
+            "encoder": self.identity,
+            "dtype": self.dtype,
             "protocol": self.protocol,
             "subset": list(self.subset),
             "seed": self.seed,
@@ -119,9 +129,9 @@ class Outcome(NamedTuple):
     extra: dict[str, np.ndarray]
 
 
-def save(path: Path, outcome: Outcome) -> None:
-    """Writes a cell, whole or not at all."""
-    told = {key: getattr(outcome, key) for key in _TOLD}
+def save(path: Path, outcome: Outcome, *, revision: str) -> None:
+    """Writes a cell, whole or not at all, with the revision of the code that made it."""
+    told = {key: getattr(outcome, key) for key in _TOLD} | {"revision": revision}
     path.parent.mkdir(parents=True, exist_ok=True)
     with storage.new_file(str(path)) as file:
         np.savez_compressed(
@@ -134,8 +144,8 @@ def save(path: Path, outcome: Outcome) -> None:
         )
 
 
-def load(path: Path) -> Outcome:
-    """Reads a cell.
+def load(path: Path) -> tuple[Outcome, str]:
+    """Reads a cell, and the revision of the code that made it.
 
     Raises:
       InputError: a damaged file; without it the cell is made again.
@@ -148,7 +158,7 @@ def load(path: Path) -> Outcome:
         if name.startswith("extra_")
     }
     named = {name: arrays[name] for name in ("truth", "predictions", "groups")}
-    return Outcome(**named, **{key: told[key] for key in _TOLD}, extra=extra)
+    return Outcome(**named, **{key: told[key] for key in _TOLD}, extra=extra), told["revision"]
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -166,10 +176,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def kept_features(
-    folder: Path, task: Task, candidate: Candidate, compute: Callable[[], tuple[np.ndarray, ...]]
+    folder: Path,
+    task: Task,
+    candidate: Candidate,
+    identity: str,
+    compute: Callable[[], tuple[np.ndarray, ...]],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features of a task's two splits: from the suite's folder, else computed and kept there."""
-    told = json.dumps([FORMAT, task.digest, candidate.digest]).encode()
+    told = json.dumps([FORMAT, task.digest, identity]).encode()
     name = f"{candidate.name}-{hashlib.sha256(told).hexdigest()[:12]}.npz"
     path = folder / "features" / task.name / name
     if path.is_file():

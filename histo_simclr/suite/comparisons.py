@@ -77,12 +77,11 @@ def rankings(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
             by_protocol.setdefault(each.block.protocol, []).append(each)
     for protocol, group in by_protocol.items():
         encoders = _shared(group)
-        if len(group) < 2 or len(encoders) < 2:
-            continue
         scores = np.array(
             [[_signed(each, name) for name in encoders] for each in group], np.float64
         )
-        if np.isnan(scores).any(1).all():
+        scores = scores[~np.isnan(scores).any(1)]
+        if len(scores) < 2 or len(encoders) < 2:
             continue
         ranked = ranking.rank(scores, is_larger_better=True, level=statistics.LEVEL)
         told[protocol] = ranked._asdict() | {
@@ -110,7 +109,9 @@ def _difference(
     # What matters in an error depends on the targets' range.
     scale = float(np.ptp(judged.block.one.truth)) if task.metric == "l1" else 1.0
     plural = "patches" if judged.unit == "patch" else f"{judged.unit}s"
-    note = statistics.power_note(difference, units=judged.units, unit=plural, margin=margin * scale)
+    note = _too_few(judged) or statistics.power_note(
+        difference, units=judged.units, unit=plural, margin=margin * scale
+    )
     return {
         "task": task.name,
         "protocol": judged.block.protocol,
@@ -128,6 +129,17 @@ def _difference(
         "unit": judged.unit,
         "note": note,
     }
+
+
+def _too_few(judged: Judged) -> str:
+    """Of fewer groups than intervals need: patches of one patient are no independent examples."""
+    one = judged.block.one
+    if one.grouping == "example" or judged.groups is not None:
+        return ""
+    return (
+        f"too small to tell: {len(np.unique(one.groups))} test {one.grouping}(s); interval and p "
+        "hold for more patches of the same"
+    )
 
 
 def _comparable(judged: Sequence[Judged]) -> dict[tuple[str, str, str], list[Judged]]:

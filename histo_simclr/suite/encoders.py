@@ -27,7 +27,7 @@ RANDOM, HISTOGRAM = "random init", "color histogram"
 HISTOGRAM_BINS = 32  # a channel
 # What follows the name of an item that is no checkpoint of ours.
 FEATURES = "features:"
-_NAME = re.compile(r"[A-Za-z0-9._+-][A-Za-z0-9._+ @-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ @-]*")
 
 
 class Candidate(NamedTuple):
@@ -36,7 +36,7 @@ class Candidate(NamedTuple):
     Fields:
       name: unique in a suite; shown, and part of file names.
       kind: "checkpoint", "random", "histogram" or "features".
-      digest: changes with anything that decides its features.
+      digest: changes with anything that decides its features; of foreign ones, see `identities`.
       place: step's folder of a checkpoint, or folder of features; None of floors.
       provenance: what the network expects and saw; of random init, that of the checkpoint whose
         floor it is; None where there is no network.
@@ -88,6 +88,42 @@ def candidates(items: str, floors: Sequence[str], *, seed: int) -> list[Candidat
                 way_out=f"name them: --config.checkpoints=NAME={each.place},…",
             )
     return found
+
+
+def identities(
+    found: Sequence[Candidate], opened: Sequence[Task], *, seed: int
+) -> dict[tuple[str, str], str]:
+    """(encoder, task) → a digest that changes with any of its features on the task.
+
+    Opens every encoder, so that what cannot be used is told before anything is computed.
+
+    Args:
+      found, opened: encoders and tasks.
+      seed: of random parameters.
+
+    Raises:
+      InputError: a damaged checkpoint, or features that lack a patch, or hold NaN.
+    """
+    told = {}
+    for each in found:
+        if each.kind == "checkpoint":
+            network(each, seed=seed)
+        for task in opened:
+            told[each.name, task.name] = each.digest
+            if each.kind == "features" and task.kind != "segmentation":
+                told[each.name, task.name] = _digest_of_features(each, task)
+    return told
+
+
+def _digest_of_features(candidate: Candidate, task: Task) -> str:
+    digest = hashlib.sha256(candidate.digest.encode())
+    for part, split in zip((task.train, task.test), task.splits, strict=True):
+        digest.update(_foreign(candidate, task.path.parent.name, part, split).tobytes())
+    return digest.hexdigest()
+
+
+def _foreign(candidate: Candidate, record_set: str, part: Part, split: str) -> np.ndarray:
+    return precomputed.read(candidate.place, record_set, split, part.columns["key"].astype(str))
 
 
 def network(candidate: Candidate, *, seed: int) -> ResNet:
@@ -160,7 +196,7 @@ def _features(
     if candidate.kind == "histogram":
         return extract.color_histogram(part.rows, bins=HISTOGRAM_BINS, batch_size=batch_size)
     if candidate.kind == "features":
-        return precomputed.read(candidate.place, record_set, split, part.columns["key"].astype(str))
+        return _foreign(candidate, record_set, part, split)
     looks = candidate.provenance
     return extract.features(
         encoder,
@@ -180,14 +216,8 @@ def _candidate(item: str) -> Candidate:
     if place.startswith(FEATURES):
         folder = Path(place.removeprefix(FEATURES))
         about = precomputed.about(folder)
-        return Candidate(
-            _checked(name or folder.name),
-            "features",
-            precomputed.digest(folder),
-            folder,
-            None,
-            about,
-        )
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        return Candidate(_checked(name or folder.name), "features", digest, folder, None, about)
     step_dir = checkpoint.resolve(place)
     own = step_dir.parents[1].name if step_dir.parent.name == checkpoint.FOLDER else step_dir.name
     provenance = checkpoint.read_provenance(step_dir)

@@ -21,9 +21,6 @@ def find(
       opened: tasks.
       found: encoders; of floors there is nothing to ask, of foreign features nothing is known.
       distance: bits in which perceptual hashes of look-alikes differ at most.
-
-    Raises:
-      InputError: a checkpoint's mix folder holds another mix.
     """
     overlaps = relatives.known().overlaps
     exposed = {each.name: _seen(each) for each in found if each.kind == "checkpoint"}
@@ -39,9 +36,10 @@ def find(
         }
         for each in found:
             if each.kind == "checkpoint":
+                what, notes = exposed[each.name]
                 reports[task.name][each.name] = seen.check(
-                    test, exposed[each.name], distance=distance, overlaps=overlaps
-                )
+                    test, what, distance=distance, overlaps=overlaps
+                ) + leaks.Report((), notes)
             elif each.kind == "features":
                 reports[task.name][each.name] = unknown
     return reports
@@ -65,7 +63,14 @@ def refuse(reports: dict[str, dict[str, leaks.Report]]) -> None:
         )
 
 
-def _seen(candidate: Candidate) -> seen.Seen:
+def _seen(candidate: Candidate) -> tuple[seen.Seen, tuple[str, ...]]:
+    """What a checkpoint saw, and a note where its mix is no longer where it was."""
     # Imported weights were trained by no configuration of ours.
     data = dict(candidate.provenance.config).get("data")
-    return seen.seen_by(candidate.provenance, Path(data["mix"]) if data else None)
+    if not data:
+        return seen.seen_by(candidate.provenance, None), ()
+    try:
+        return seen.seen_by(candidate.provenance, Path(data["mix"])), ()
+    except InputError as error:
+        note = f"{error.where} {error.what}: its cohorts alone were compared"
+        return seen.seen_by(candidate.provenance, None), (note,)

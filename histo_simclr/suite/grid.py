@@ -1,11 +1,12 @@
 """What a suite computes: which cells, and which are passed over, and why."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import ml_collections
 import numpy as np
 
+from histo_simclr import mesh as meshes
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import few_labels
 from histo_simclr.suite import protocols
@@ -22,9 +23,17 @@ class Plan(NamedTuple):
 
 
 def plan(
-    config: ml_collections.ConfigDict, opened: Sequence[Task], found: Sequence[Candidate]
+    config: ml_collections.ConfigDict,
+    opened: Sequence[Task],
+    found: Sequence[Candidate],
+    identities: Mapping[tuple[str, str], str],
 ) -> Plan:
-    """All cells, task by task and encoder by encoder, so that features and networks are kept."""
+    """All cells, task by task and encoder by encoder, so that features and networks are kept.
+
+    Args:
+      config: of the suite.
+      opened, found, identities: tasks, encoders, and `encoders.identities` of them.
+    """
     planned: list[Cell] = []
     skipped: dict[tuple[str, str, str], str] = {}
     for task in opened:
@@ -48,10 +57,16 @@ def plan(
                 if protocols.PROTOCOLS[name].needs_network and not candidate.has_network:
                     skipped[task.name, candidate.name, name] = "needs a network, has features only"
                     continue
+                dtype = meshes.compute_dtype(config.precision).name
+                facts = {
+                    "identity": identities[candidate.name, task.name],
+                    "dtype": dtype if protocols.PROTOCOLS[name].needs_network else "",
+                    "settings": config.settings[name].to_dict(),
+                }
                 planned += [
-                    Cell(task, candidate, name, subset, seed, config.settings[name].to_dict())
+                    Cell(task, candidate, name, subset, seed, **facts)
                     for subset in subsets
-                    for seed in config.seeds
+                    for seed in dict.fromkeys(config.seeds)
                 ]
     # By encoder within a task: its features are then read once. Sorting is stable.
     order = {(task.name, each.name): n for n, (task, each) in enumerate(_pairs(opened, found))}
@@ -75,9 +90,9 @@ def subsets_of(
     """
     allowed: list[Subset] = []
     refused: dict[str, str] = {}
-    wanted = [Subset(each) for each in fractions if each < 1]
+    wanted = [Subset(each) for each in dict.fromkeys(fractions) if each < 1]
     if task.kind == "classification":
-        wanted += [Subset(None, each) for each in shots]
+        wanted += [Subset(None, each) for each in dict.fromkeys(shots)]
     elif task.kind != "regression":
         wanted = []
     for subset in wanted:

@@ -1,28 +1,32 @@
 """The evaluation program: encoders × tasks × protocols × labels × seeds → tables and a report.
 
-Everything is opened and checked before anything is computed. Each cell is kept as soon as it is
-done; results, pictures and the report are made of what is kept, and can be made again.
+Every task and encoder is opened and checked before anything is computed. Each cell is kept as soon
+as it is done; results, pictures and the report are made of what is kept, and can be made again.
 """
 
+import contextlib
 import datetime
 import functools
 import hashlib
 import json
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 
 from histo_simclr import mesh as meshes
-from histo_simclr import workdir
+from histo_simclr import provenance, records, workdir
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import checks
 from histo_simclr.looks import look as looks
 from histo_simclr.looks.sample import draw
 from histo_simclr.model.resnet import ResNet
+from histo_simclr.prepare import near
 from histo_simclr.report import document as report
 from histo_simclr.suite import cells, encoders, exposure, grid, protocols, summary, tasks
 from histo_simclr.suite import results as suite_results
@@ -33,6 +37,7 @@ from histo_simclr.suite.tasks import Task
 # Of the configuration, what readers of the results want to know.
 TOLD = ("seeds", "fractions", "shots", "resamples", "permutations", "margin", "random_seed")
 TOLD += ("near_distance", "allow_leaks", "settings")
+PRECISIONS = ("auto", "bfloat16", "float32")
 SIDE = 96  # px of the patches in pictures
 
 
@@ -56,12 +61,13 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
     exposed = exposure.find(opened, found, distance=config.near_distance)
     if not config.allow_leaks:
         exposure.refuse(exposed)
-    plan = grid.plan(config, opened, found)
+    identities = encoders.identities(found, opened, seed=config.random_seed)
+    plan = grid.plan(config, opened, found, identities)
     with workdir.claim(place, {"program": config.program}), workdir.naming_disk_trouble(place):
         tell(header(plan, opened, found, place))
         mesh = meshes.make()
         compute(config, plan, place, mesh)
-        look(config, opened, found, place, mesh)
+        robustness = look(config, opened, found, identities, place, mesh)
         tell("intervals and paired tests …")
         judged = [
             summary.judge(block, resamples=config.resamples)
@@ -72,6 +78,7 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
             opened,
             found,
             exposed,
+            robustness=robustness,
             skipped=absent + plan.skipped,
             settings={key: config.to_dict()[key] for key in TOLD},
             date=datetime.date.today().isoformat(),
@@ -102,6 +109,25 @@ def check(config: ml_collections.ConfigDict) -> None:
             "give shares above 0, at most 1",
         ),
         ("shots", config.shots, any(each < 1 for each in config.shots), "give 1 or more"),
+        (
+            "near_distance",
+            config.near_distance,
+            not 1 <= config.near_distance <= near.MAX_DISTANCE,
+            f"give 1 to {near.MAX_DISTANCE}",
+        ),
+        (
+            "precision",
+            config.precision,
+            config.precision not in PRECISIONS,
+            f"choose from {', '.join(PRECISIONS)}",
+        ),
+        (
+            "settings.finetune.batch_size",
+            config.settings.finetune.batch_size,
+            "finetune" in config.protocols
+            and config.settings.finetune.batch_size % jax.device_count(),
+            f"give a multiple of the {jax.device_count()} devices",
+        ),
     ):
         if wrong:
             raise InputError(f"cannot be {value}", where=f"config.{key}", way_out=way_out)
@@ -123,7 +149,7 @@ def open_tasks(config: ml_collections.ConfigDict) -> tuple[list[Task], list[dict
                 way_out=f"choose from {', '.join(config.tasks)}",
             )
     data = Path(config.data)
-    chosen = names or list(config.tasks)
+    chosen = list(dict.fromkeys(names)) or list(config.tasks)
     gone = {name: why for name in chosen if (why := tasks.missing(config.tasks[name], data))}
     if gone and (not config.skip_missing or len(gone) == len(chosen)):
         raise InputError(
@@ -134,11 +160,11 @@ def open_tasks(config: ml_collections.ConfigDict) -> tuple[list[Task], list[dict
             "(--config.skip_missing=True)",
             listed=[f"{name}: {why}" for name, why in gone.items()],
         )
-    opened = [
-        tasks.open_task(name, config.tasks[name].to_dict(), data)
-        for name in chosen
-        if name not in gone
-    ]
+    opened = []
+    for name in chosen:
+        if name not in gone:
+            with naming(f"task {name}"):
+                opened.append(tasks.open_task(name, config.tasks[name].to_dict(), data))
     absent = [
         {"task": name, "encoder": "", "protocol": "", "why": why} for name, why in gone.items()
     ]
@@ -154,11 +180,13 @@ def compute(
     if len(wanted) < len(plan.cells):
         tell(f"{len(plan.cells) - len(wanted):,} of {len(plan.cells):,} cells are there already")
     dtype = meshes.compute_dtype(config.precision)
-    before = None
+    revision, before = provenance.git_revision(), None
     for number, (cell, path) in enumerate(wanted, 1):
         if (cell.task.name, cell.candidate.name) != before:
             before = (cell.task.name, cell.candidate.name)
-            network, features = sources(cell.task, cell.candidate, config, place, mesh)
+            network, features = sources(
+                cell.task, cell.candidate, cell.identity, config, place, mesh
+            )
         tell(
             f"{number}/{len(wanted)}  {cell.task.name} · {cell.candidate.name} · {cell.protocol}"
             f" · {cell.subset} · seed {cell.seed}"
@@ -168,12 +196,15 @@ def compute(
         inputs = cells.Inputs(
             cell.task, cell.candidate, network, features, chosen, mesh, dtype, cell.seed, tell
         )
-        cells.save(path, protocols.run(cell.protocol, inputs, dict(cell.settings)))
+        with naming(f"{cell.task.name}, {cell.candidate.name}, {cell.protocol}, {cell.subset}"):
+            outcome = protocols.run(cell.protocol, inputs, dict(cell.settings))
+        cells.save(path, outcome, revision=revision)
 
 
 def sources(
     task: Task,
     candidate: Candidate,
+    identity: str,
     config: ml_collections.ConfigDict,
     place: Path,
     mesh: jax.sharding.Mesh,
@@ -194,7 +225,9 @@ def sources(
         checks.check_features(*pair, where=f"{candidate.name}, {task.name}")
         return pair
 
-    kept = functools.cache(lambda: cells.kept_features(place, task, candidate, compute_features))
+    kept = functools.cache(
+        lambda: cells.kept_features(place, task, candidate, identity, compute_features)
+    )
     return network, kept
 
 
@@ -202,26 +235,36 @@ def look(
     config: ml_collections.ConfigDict,
     opened: Sequence[Task],
     found: Sequence[Candidate],
+    identities: Mapping[tuple[str, str], str],
     place: Path,
     mesh: jax.sharding.Mesh,
-) -> None:
-    """Pictures of the features over patches of all tasks; those that are there stay."""
+) -> dict[str, list[dict[str, Any]]]:
+    """Pictures of the features over patches of all tasks; those that are there stay.
+
+    Returns:
+      Encoder → what its features tell of cohort, stain and magnification.
+    """
     shown = [task for task in opened if task.kind != "segmentation"]
     if not config.look.patches or not shown:
-        return
-    sample = None
+        shutil.rmtree(place / "looks", ignore_errors=True)  # of tasks that are not judged now
+        return {}
+    sample, robustness = None, {}
     for candidate in found:
-        told = [candidate.digest, config.look.to_dict(), [task.digest for task in shown]]
+        told = [config.look.to_dict()]
+        told += [[task.digest, identities[candidate.name, task.name]] for task in shown]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         file = place / "looks" / f"{candidate.name}.json"
-        if file.is_file() and json.loads(file.read_text(encoding="utf-8"))["digest"] == digest:
+        before = records.read_json(file) if file.is_file() else {"digest": ""}
+        if before["digest"] == digest:
+            robustness[candidate.name] = before["robustness"]["effects"]
             continue
         if sample is None:
             sample = draw(shown, count=config.look.patches, side=SIDE, seed=config.look.seed)
         tell(f"pictures of {len(sample.row):,} patches · {candidate.name}")
         tables, encode = {}, None
         for task in shown:
-            network, features = sources(task, candidate, config, place, mesh)
+            identity = identities[candidate.name, task.name]
+            network, features = sources(task, candidate, identity, config, place, mesh)
             tables |= {
                 (task.name, side): table
                 for side, table in zip(("train", "test"), features(), strict=True)
@@ -238,6 +281,8 @@ def look(
             **settings,
         )
         workdir.write_json(file, seen | {"digest": digest})
+        robustness[candidate.name] = seen["robustness"]["effects"]
+    return robustness
 
 
 def header(plan: Plan, opened: Sequence[Task], found: Sequence[Candidate], place: Path) -> str:
@@ -251,6 +296,17 @@ def header(plan: Plan, opened: Sequence[Task], found: Sequence[Candidate], place
     lines += [f"  encoder  {each.name}: {each.about['weights']}" for each in found]
     lines += [f"  cells    {len(plan.cells):,}"]
     return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Says of bad input which part of the suite it concerns."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            error.what, where=f"{what}: {error.where}", way_out=error.way_out, listed=error.listed
+        ) from error
 
 
 def tell(text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from histo_simclr import pictures, provenance, tables, workdir
 from histo_simclr.evaluate import leaks, metrics
 from histo_simclr.evaluate.results import plain
+from histo_simclr.report.differences import verdict
 from histo_simclr.suite import comparisons, summary
 from histo_simclr.suite.encoders import Candidate
 from histo_simclr.suite.summary import Block, Judged
@@ -34,6 +35,7 @@ def gather(
     found: Sequence[Candidate],
     exposed: dict[str, dict[str, leaks.Report]],
     *,
+    robustness: dict[str, list[dict[str, Any]]],
     skipped: Sequence[dict[str, str]],
     settings: dict[str, Any],
     date: str,
@@ -44,6 +46,7 @@ def gather(
     Args:
       judged: blocks, measured.
       opened, found, exposed: tasks, encoders, and what was seen before.
+      robustness: encoder → what its features tell of cohort, stain and magnification.
       skipped: what was not computed, and why.
       settings: of the suite: resamples, permutations, margin, seeds, fractions, shots.
       date: of today, ISO.
@@ -76,8 +79,9 @@ def gather(
             ),
             "averages": comparisons.averages(judged),
             "ranking": comparisons.rankings(judged),
+            "robustness": robustness,
             "skipped": list(skipped),
-            "notes": notes_of(rows),
+            "notes": notes_of(rows) + _revisions(judged),
         }
     )
 
@@ -176,6 +180,13 @@ def format_tables(results: dict[str, Any]) -> str:
     return "\n\n".join("\n".join(lines) for lines in blocks)
 
 
+def _revisions(judged: Sequence[Judged]) -> list[str]:
+    made_by = sorted(set().union(*(each.block.revisions for each in judged)))
+    if len(made_by) < 2:
+        return []
+    return [f"cells were made by several revisions of the code: {', '.join(made_by)}"]
+
+
 def _task(task: Task, exposed: dict[str, leaks.Report]) -> dict[str, Any]:
     groups = task.test.groups
     notes = []
@@ -184,6 +195,15 @@ def _task(task: Task, exposed: dict[str, leaks.Report]) -> dict[str, Any]:
     elif groups.count() < metrics.MIN_GROUPS:
         notes.append(
             f"only {groups.count()} test {groups.kind}(s): intervals hold for more patches of these"
+        )
+    absent = [
+        name
+        for number, name in enumerate(task.classes)
+        if task.kind in ("classification", "slides") and not (task.test.truth == number).any()
+    ]
+    if absent:
+        notes.append(
+            f"no test example of {', '.join(absent)}: it counts only where it is predicted wrongly"
         )
     told = {name: report.to_json() for name, report in exposed.items()}
     return task.about | {"notes": notes, "leaks": told, "digest": task.digest}
@@ -209,8 +229,5 @@ def _number(value: float | None, sign: str = "", metric: str = "") -> str:
 
 
 def _verdict(each: dict[str, Any]) -> str:
-    """In words, by the interval; errors are better when they are smaller."""
-    if each["low"] is None or each["low"] <= 0 <= each["high"]:
-        return each["note"].split(":")[0] or "no difference shown"
-    is_better = (each["value"] > 0) != (each["metric"] == "l1")
-    return "better" if is_better else "worse"
+    """In words; that a test set is too small comes before what it seems to say."""
+    return each["note"].split(":")[0] or verdict(each)

@@ -26,12 +26,14 @@ class Block(NamedTuple):
     Fields:
       task, protocol, subset: which.
       outcomes: encoder → seed → outcome.
+      revisions: of the code that made them.
     """
 
     task: Task
     protocol: str
     subset: Subset
     outcomes: dict[str, dict[int, Outcome]]
+    revisions: set[str]
 
     @property
     def one(self) -> Outcome:
@@ -55,9 +57,10 @@ def blocks(planned: Iterable[Cell], place: Path) -> list[Block]:
     found: dict[tuple[str, str, Subset], Block] = {}
     for cell in planned:
         key = cell.task.name, cell.protocol, cell.subset
-        block = found.setdefault(key, Block(cell.task, cell.protocol, cell.subset, {}))
+        block = found.setdefault(key, Block(cell.task, cell.protocol, cell.subset, {}, set()))
         by_seed = block.outcomes.setdefault(cell.candidate.name, {})
-        by_seed[cell.seed] = cells.load(cell.path(place))
+        by_seed[cell.seed], revision = cells.load(cell.path(place))
+        block.revisions.add(revision)
     return list(found.values())
 
 

@@ -6,7 +6,7 @@ each), its two splits, and the metric by which encoders are compared first.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +64,7 @@ class Task(NamedTuple):
       splits: names of the two splits.
       train, test: of no common patient or slide.
       about: JSON values: what it is, source, licence, how to prepare it, counts.
-      digest: changes with any key, pixel, class or target.
+      digest: changes with any key, pixel, class, target, slide, patient or bound.
     """
 
     name: str
@@ -111,7 +111,7 @@ def open_task(name: str, settings: Mapping[str, Any], data: Path) -> Task:
     path = data / settings["records"]
     pair = settings["train_split"], settings["test_split"]
     classes: list[str] = []
-    bounds = tuple(map(float, settings["bounds"]))
+    bounds = _bounds(name, settings["bounds"])
     if kind == "regression":
         opened = measured.open_targets(path, *pair, bounds=bounds)
         sets, groups, truths = opened.record_sets, opened.groups, opened.targets
@@ -127,8 +127,9 @@ def open_task(name: str, settings: Mapping[str, Any], data: Path) -> Task:
     ]
     if kind == "slides":
         for part in parts:
-            _check_slides(path, part)
-    digest = _digest(kind, pair, parts)
+            _check_slides(path, part, classes)
+        _check_enough_slides(path, parts[0], classes)
+    digest = _digest(kind, pair, bounds, parts)
     about = _about(settings, sets[0].path, parts, classes)
     return Task(name, kind, metric, classes, bounds, sets[0].path, pair, *parts, about, digest)
 
@@ -156,6 +157,16 @@ def _check_kind(name: str, kind: str, metric: str) -> None:
         )
 
 
+def _bounds(name: str, given: Sequence[float]) -> tuple[float, float]:
+    if len(given) != 2 or not given[0] < given[1]:
+        raise InputError(
+            f"cannot be {tuple(given)}",
+            where=f"tasks.{name}.bounds",
+            way_out="give the lowest and the highest possible target",
+        )
+    return float(given[0]), float(given[1])
+
+
 def _open_masks(path: Path, pair: tuple[str, str]):
     sets = [records.load_record_set(path, split) for split in pair]
     if sets[0].mask_class_names is None:
@@ -169,7 +180,7 @@ def _open_masks(path: Path, pair: tuple[str, str]):
     return sets, groups, sets[0].mask_class_names
 
 
-def _check_slides(path: Path, part: Part) -> None:
+def _check_slides(path: Path, part: Part, classes: list[str]) -> None:
     slides = slide_names(part)
     if not (slides != "").all():
         raise InputError(
@@ -177,13 +188,27 @@ def _check_slides(path: Path, part: Part) -> None:
             where=path,
             way_out="prepare it with --slides or a column slide, or judge patches",
         )
-    bags.one_label(part.truth, slides)
+    bags.one_label(np.array(classes)[part.truth], slides)
 
 
-def _digest(kind: str, pair: tuple[str, str], parts: list[Part]) -> str:
-    digest = hashlib.sha256(json.dumps([kind, *pair]).encode())
+def _check_enough_slides(path: Path, part: Part, classes: list[str]) -> None:
+    labels, _ = bags.one_label(part.truth, slide_names(part))
+    counts = np.bincount(labels, minlength=len(classes))
+    if counts.min() < 2:
+        raise InputError(
+            f"class {classes[int(counts.argmin())]!r} has one slide in the training split; it "
+            "cannot be both fitted and validated",
+            where=path,
+            way_out="add slides of this class, or leave it out",
+        )
+
+
+def _digest(
+    kind: str, pair: tuple[str, str], bounds: tuple[float, float], parts: list[Part]
+) -> str:
+    digest = hashlib.sha256(json.dumps([kind, *pair, *bounds]).encode())
     for part in parts:
-        columns = [part.columns[name] for name in ("key", "pixels_sha256")]
+        columns = [part.columns[name] for name in ("key", "pixels_sha256", "slide")]
         columns += [part.truth] if len(part.truth) else [part.rows.crc]
         columns += [part.groups.names]
         for row in zip(*columns, strict=True):

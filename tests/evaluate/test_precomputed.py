@@ -93,17 +93,17 @@ def _shrunk(patch):
     return patch.reshape(8, 4, 8, 4, 3).mean((1, 3)).reshape(-1)
 
 
-def test_the_digest_changes_with_features_keys_and_what_they_are_said_to_be(tmp_path):
-    digests = [precomputed.digest(_write(tmp_path))]
-    assert precomputed.digest(_write(tmp_path)) == digests[0]
-    for change in (
-        {"features": FEATURES + np.float32(1e-6) * FEATURES},
-        {"key": KEYS[::-1]},
-        {"about": ABOUT | {"dimensions": 2, "weights": "other.bin"}},
-        {"split": "test"},
+def test_sets_of_one_name_share_a_file_and_new_features_replace_old_ones(tmp_path):
+    more = [f"more {key}" for key in KEYS]
+    for keys, features in (
+        (KEYS, FEATURES),
+        (more, FEATURES + 1),
+        (KEYS[:1], FEATURES[:1] + 2),
     ):
-        digests.append(precomputed.digest(_write(tmp_path, **change)))
-    assert len(set(digests)) == 5
+        precomputed.write(tmp_path, ABOUT, "toy", "train", keys, features)
+    found = precomputed.read(tmp_path, "toy", "train", [*KEYS, *more])
+    expected = np.concatenate([FEATURES[:1] + 2, FEATURES[1:], FEATURES + 1])
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_no_folder_and_no_features_json_are_told_apart(tmp_path):

@@ -110,3 +110,13 @@ def test_a_torn_index_is_refused(provenance, moved):
     index.write_bytes(index.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"index\.parquet: cannot be read"):
         seen.seen_by(provenance, moved / "mix")
+
+
+def test_a_cohort_that_shares_pixels_is_named_where_slides_are_unknown(provenance):
+    """Patches of the same slides have other pixels; only names can tell."""
+    test = leaks.patches_of(_split("pcam", "test"))
+    found = seen.seen_by(provenance, SAMPLE / "mix")
+    overlaps = frozenset({frozenset({"pcam", "brecahad"})})
+    (leak,) = seen.check(test, found, distance=4, overlaps=overlaps).leaks
+    assert (leak.kind, leak.patches) == ("cohort", 1000)
+    assert not seen.check(test, found, **OPTIONS).leaks

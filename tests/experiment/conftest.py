@@ -89,12 +89,14 @@ def row():
 def write_results(tmp_path):
     """write_results(rows, …): the path of a results.json of format 1."""
 
-    def write(rows, *, differences=(), number=1):
+    def write(rows, *, differences=(), number=1, cohorts=None):
         content = {
             "format": number,
             "rows": rows,
             "encoders": dict.fromkeys(each["encoder"] for each in rows),
-            "tasks": dict.fromkeys(each["task"] for each in rows),
+            "tasks": {
+                each["task"]: {"cohort": (cohorts or {}).get(each["task"], each["task"])} for each in rows
+            },
             "differences": list(differences),
         }
         path = tmp_path / "results.json"

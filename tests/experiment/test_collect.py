@@ -137,3 +137,12 @@ def test_results_that_cannot_be_used_are_one_line(experiment, rows, row, write_r
     path.write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         collect.read(experiment, ENCODERS, path)
+
+
+def test_tasks_of_one_cohort_count_once_in_the_mean(experiment, row, write_results):
+    scores = {"bach": 0.9, "breakhis_40": 0.5, "breakhis_400": 0.7}
+    cohorts = {"breakhis_40": "BreakHis", "breakhis_400": "BreakHis"}
+    rows = [row(task, "n10_seed0", score) for task, score in scores.items()]
+    found = collect.read(experiment, ENCODERS, write_results(rows, cohorts=cohorts))
+    (mean,) = [each for each in found.points if each.task == "mean"]
+    assert mean.score == pytest.approx((0.9 + 0.6) / 2)

@@ -37,8 +37,10 @@ def test_mixes_come_first_then_pretrainings_then_one_evaluation(experiment):
 def test_what_is_finished_is_not_done_again(experiment):
     _run(experiment)
     _calls(experiment)
-    assert all("finished before" in line for line in _run(experiment))
-    assert _calls(experiment) == []
+    *kept, _, judged = _run(experiment)
+    assert all("finished before" in line for line in kept)
+    assert "evaluate" in judged  # which keeps what it has by itself
+    assert _calls(experiment) == ["evaluate evaluation"]
     (experiment.root / "out/runs/n10_seed1/finished.json").unlink()
     _run(experiment)
     assert _calls(experiment) == ["pretrain n10_seed1", "evaluate evaluation"]
@@ -107,7 +109,7 @@ def test_a_folder_that_was_moved_is_still_its_own(experiment):
     (experiment.root / "out").rename(experiment.root / "elsewhere")
     _calls(experiment)
     _run(experiment, PLACES._replace(out=Path("elsewhere"), records=("moved",)))
-    assert _calls(experiment) == []
+    assert _calls(experiment) == ["evaluate evaluation"]
 
 
 def test_two_at_once_are_refused(experiment):

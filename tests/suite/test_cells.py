@@ -10,15 +10,16 @@ from histo_simclr.suite import cells
 from histo_simclr.suite.cells import WHOLE, Cell, Outcome, Subset
 
 TASK = SimpleNamespace(name="toy", digest="t")
-ENCODER = SimpleNamespace(name="ours", digest="e")
-CELL = Cell(TASK, ENCODER, "linear", WHOLE, 0, {"folds": 5, "strengths": (0.1, 1.0)})
+ENCODER = SimpleNamespace(name="ours")
+CELL = Cell(TASK, ENCODER, "linear", WHOLE, 0, "e", "", {"folds": 5, "strengths": (0.1, 1.0)})
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"task": SimpleNamespace(name="toy", digest="other")},
-        {"candidate": SimpleNamespace(name="ours", digest="other")},
+        {"identity": "other"},
+        {"dtype": "bfloat16"},
         {"protocol": "sgd"},
         {"subset": Subset(0.5)},
         {"subset": Subset(None, 1)},
@@ -47,8 +48,9 @@ def test_an_outcome_comes_back_as_it_was(tmp_path):
         {"images": rng.integers(0, 9, (2, 3))},
     )
     path = tmp_path / "a" / "cell.npz"
-    cells.save(path, kept)
-    found = cells.load(path)
+    cells.save(path, kept, revision="r1")
+    found, revision = cells.load(path)
+    assert revision == "r1"
     for name in ("truth", "predictions", "groups"):
         np.testing.assert_array_equal(getattr(found, name), getattr(kept, name))
     assert found[3:7] == kept[3:7]
@@ -69,9 +71,9 @@ def test_features_are_computed_once_and_again_for_another_encoder(tmp_path):
         calls.append(1)
         return np.full((2, 3), len(calls), np.float32), np.ones((1, 3), np.float32)
 
-    first = cells.kept_features(tmp_path, TASK, ENCODER, compute)
-    again = cells.kept_features(tmp_path, TASK, ENCODER, compute)
+    first = cells.kept_features(tmp_path, TASK, ENCODER, "e", compute)
+    again = cells.kept_features(tmp_path, TASK, ENCODER, "e", compute)
     np.testing.assert_array_equal(first[0], again[0])
-    other = SimpleNamespace(name="ours", digest="trained further")
-    assert cells.kept_features(tmp_path, TASK, other, compute)[0][0, 0] == 2
+    other = cells.kept_features(tmp_path, TASK, ENCODER, "trained further", compute)
+    assert other[0][0, 0] == 2
     assert len(calls) == 2

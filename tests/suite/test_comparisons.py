@@ -42,7 +42,7 @@ def block(name, skills, *, metric="macro_f1", cohort=None, seeds=(0,), size=60):
             right = rng.uniform(size=size) < skill
             said = np.where(right, truth, rng.integers(0, 3, size))
             made[encoder][seed] = outcome(truth, np.eye(3)[said] * 0.8 + 0.1)
-    return summary.Block(task, "linear", WHOLE, made)
+    return summary.Block(task, "linear", WHOLE, made, set())
 
 
 SKILLS = {"random init": 0.2, "color histogram": 0.4, "a": 0.9, "b": 0.6}
@@ -106,6 +106,25 @@ def test_of_one_seed_intervals_and_tests_are_those_of_the_statistics_themselves(
     assert pair["metric"] == "auroc"
 
 
+def test_a_few_patients_are_too_few_whatever_their_patches_say():
+    """Patches of one patient are alike: an interval over them is too narrow."""
+    made = block("one", {"a": 0.95, "color histogram": 0.3}, size=300)
+    groups = np.array([f"patient:{n % 3}" for n in range(300)])
+    made = made._replace(
+        outcomes={
+            name: {
+                seed: each._replace(groups=groups, grouping="patient")
+                for seed, each in by_seed.items()
+            }
+            for name, by_seed in made.outcomes.items()
+        }
+    )
+    judged = summary.judge(made, resamples=50)
+    (told,) = comparisons.differences([judged], FOUND, permutations=49, margin=0.05)
+    assert told["low"] > 0.3
+    assert told["note"].startswith("too small to tell: 3 test patient(s)")
+
+
 def test_holm_is_over_the_tasks_of_a_pair(judged):
     told = comparisons.differences(judged, FOUND, permutations=99, margin=0.05)
     family = [each for each in told if (each["first"], each["second"]) == ("a", "random init")]
@@ -150,7 +169,8 @@ def test_of_errors_less_is_better_in_ranks():
         "b": {0: outcome(truth, truth + 0.2)},
     }
     both = [
-        summary.judge(summary.Block(task, "ridge", WHOLE, made), resamples=20) for _ in range(2)
+        summary.judge(summary.Block(task, "ridge", WHOLE, made, set()), resamples=20)
+        for _ in range(2)
     ]
     ranked = comparisons.rankings(both)["ridge"]
     assert dict(zip(ranked["encoders"], ranked["ranks"], strict=True)) == {"a": 1.0, "b": 2.0}

@@ -1,5 +1,6 @@
 """Planted leaks are found, named and refused."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -71,3 +72,13 @@ def test_of_features_and_floors_nothing_is_claimed():
         (), ("what these features were trained on is unknown to us",)
     )
     assert "random init" not in found["clean"]
+
+
+def test_a_mix_that_is_another_now_leaves_its_cohorts(tmp_path):
+    for name, content in (("mix.json", {"digest": "new", "cohorts": {}, "record_sets": []}),):
+        (tmp_path / name).write_text(json.dumps(content))
+    saw = candidate("saw", "checkpoint", {"name": "m", "digest": "old", "cohorts": {"far": {}}})
+    saw.provenance.config["data"] = {"mix": str(tmp_path)}
+    report = exposure.find([CLEAN], [saw], distance=4)["clean"]["saw"]
+    assert not report.leaks
+    assert any("its cohorts alone were compared" in note for note in report.notes)

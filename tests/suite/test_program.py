@@ -1,6 +1,5 @@
 """The suite, whole, on small record sets: a network of four blocks, four tasks, every protocol."""
 
-import argparse
 import csv
 import json
 import shutil
@@ -9,19 +8,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import optax
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
 from configs import evaluate as recipe
 from configs import task as tasks
-from histo_simclr import checkpoint, provenance, state
+from histo_simclr import checkpoint, cli, provenance, state
 from histo_simclr import mesh as meshes
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import metrics, precomputed
 from histo_simclr.model import resnet
 from histo_simclr.model.simclr import SimCLR
-from histo_simclr.prepare import write
-from histo_simclr.records import load_record_set
+from histo_simclr.records import load_record_set, resolve_record_set
 from histo_simclr.suite import cells
 from histo_simclr.suite import program as suite
 
@@ -53,30 +53,31 @@ def data(tmp_path_factory, write_record_set) -> Path:
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory) -> Path:
-    """A checkpoint of a pretraining that did not train."""
+def save_checkpoint():
+    """save_checkpoint(place, mix=…, config=…): the checkpoint of a run that did not train."""
+
+    def save(place, *, mix, config):
+        split = state.init(
+            lambda rngs: SimCLR("small", hidden=8, out=8, rngs=rngs),
+            optax.sgd(0.1),
+            seed=3,
+            sharding=meshes.replicated(meshes.make()),
+        )
+        told = {"arch": "small", "hidden": 8, "out": 8, "mpp": (0.5,), "versions": {}}
+        source = provenance.Provenance(**told, **LOOKS, mix=mix, config=config, revision="")
+        saved = checkpoint.Checkpoints(place, keep=1, keep_every=0)
+        saved.save(7, split.arrays, source)
+        saved.close()
+        return place
+
+    return save
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, save_checkpoint) -> Path:
+    """Of a run on a mix that has nothing to do with the tasks."""
     place = tmp_path_factory.mktemp("pretraining") / "ours"
-    split = state.init(
-        lambda rngs: SimCLR("small", hidden=8, out=8, rngs=rngs),
-        optax.sgd(0.1),
-        seed=3,
-        sharding=meshes.replicated(meshes.make()),
-    )
-    source = provenance.Provenance(
-        arch="small",
-        hidden=8,
-        out=8,
-        **LOOKS,
-        mpp=(0.5,),
-        mix={"name": "mix", "cohorts": {"elsewhere": {}}},
-        config={},
-        versions={},
-        revision="",
-    )
-    saved = checkpoint.Checkpoints(place, keep=1, keep_every=0)
-    saved.save(7, split.arrays, source)
-    saved.close()
-    return place
+    return save_checkpoint(place, mix={"name": "mix", "cohorts": {"elsewhere": {}}}, config={})
 
 
 def configured(records, workdir, **changes):
@@ -212,7 +213,7 @@ def test_differences_are_those_of_the_rows_and_holm_never_lowers_p(done):
 
 def test_the_same_command_computes_nothing_again(done, data, workdir, monkeypatch):
     before = (done.place / "results.json").read_bytes()
-    monkeypatch.setattr(cells, "save", lambda *_: pytest.fail("a cell was made again"))
+    monkeypatch.setattr(cells, "save", lambda *_, **__: pytest.fail("a cell was made again"))
     suite.run(configured(data, workdir), done.place)
     assert (done.place / "results.json").read_bytes() == before
 
@@ -222,20 +223,21 @@ def test_an_interrupted_suite_goes_on_to_the_same_results(
 ):
     saved, kept = [], cells.save
 
-    def stop_at_the_tenth(path, outcome):
+    def stop_at_the_tenth(path, outcome, *, revision):
         if len(saved) == 10:
             raise KeyboardInterrupt
+        save(path, outcome, revision=revision)
+
+    def save(path, outcome, *, revision):
         saved.append(path)
-        kept(path, outcome)
+        kept(path, outcome, revision=revision)
 
     monkeypatch.setattr(cells, "save", stop_at_the_tenth)
     with pytest.raises(KeyboardInterrupt):
         suite.run(configured(data, workdir), tmp_path)
     assert len(list(tmp_path.rglob("cells/*/*/*.npz"))) == 10
     assert not (tmp_path / "results.json").exists()
-    monkeypatch.setattr(
-        cells, "save", lambda path, outcome: (saved.append(path), kept(path, outcome))
-    )
+    monkeypatch.setattr(cells, "save", save)
     suite.run(configured(data, workdir), tmp_path)
     assert len(saved) == len(set(saved))
     assert (tmp_path / "results.json").read_bytes() == (done.place / "results.json").read_bytes()
@@ -255,7 +257,7 @@ def test_more_encoders_keep_the_cells_that_are_there(done, data, workdir, tmp_pa
     config = configured(data, workdir, checkpoints=f"{workdir},foreign=features:{folder}")
     config.update({"floors": (), "choose": "toy", "seeds": (0, 1, 2), "few_labels": ()})
     config.protocols = ("linear", "finetune")
-    config.settings.finetune.update({"epochs": 1, "batch_size": 8})
+    config.settings.finetune.update({"epochs": 1, "batch_size": 8, "warmup_epochs": 0.0})
     suite.run(config, place)
     after = {path: path.stat().st_mtime_ns for path in place.rglob("cells/*/*/*.npz")}
     assert before.items() <= after.items()
@@ -294,24 +296,140 @@ def test_fine_tuning_and_segmentation_are_cells_like_others(data, workdir, tmp_p
     assert set(row_of(results, task="targets")["metrics"]) == {"l1", "r2", "spearman"}
 
 
-def test_patients_in_both_the_mix_and_the_test_split_are_refused(data, workdir, tmp_path):
+def test_test_pixels_in_the_pretraining_mix_are_refused_unless_allowed(
+    data, workdir, tmp_path, save_checkpoint
+):
+    """Patches of the test split join a mix under another name, as a leak would."""
     planted = tmp_path / "planted"
-    shutil.copytree(workdir, planted)
-    config = configured(data, workdir, choose="toy")
-    told = {"cohorts": {"toy": {}}, "name": "mix"}
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr(checkpoint, "read_provenance", _with_mix(checkpoint.read_provenance, told))
-    try:
-        with pytest.raises(InputError, match="test data was seen before") as error:
-            suite.run(config, tmp_path / "out")
-        assert "36 of 36 test patches of cohorts" in str(error.value)
-        assert not (tmp_path / "out").exists()
-        config.allow_leaks, config.protocols, config.few_labels = True, ("centroid",), ()
+    pixels = data.parent / "a" / "patches" / "test"
+    _prepare(pixels, planted / "records", "elsewhere", "--pattern", "{slide}/{}/*")
+    arguments = [str(planted / "records"), "--out", str(planted / "mix"), "--size", "36"]
+    assert cli.main(["mix", *arguments]) == 0
+    told = json.loads((planted / "mix" / "mix.json").read_text())
+    place = save_checkpoint(
+        planted / "run",
+        mix=provenance.mix_summary(told),
+        config={"data": {"mix": str(planted / "mix")}},
+    )
+    config = configured(data, place, choose="toy", floors=())
+    with pytest.raises(InputError, match="test data was seen before") as error:
         suite.run(config, tmp_path / "out")
-    finally:
-        monkey.undo()
+    assert "toy, run: 36 of 36 test patches with the same pixels as patches of" in str(error.value)
+    assert not (tmp_path / "out").exists()
+    config.allow_leaks, config.protocols = True, ("centroid",)
+    suite.run(config, tmp_path / "out")
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert results["tasks"]["toy"]["leaks"]["ours"]["leaks"][0]["kind"] == "cohort"
+    (leak,) = results["tasks"]["toy"]["leaks"]["run"]["leaks"]
+    assert (leak["kind"], leak["patches"]) == ("pixels", 36)
+    assert "36 of 36" in (tmp_path / "out" / "report.html").read_text()
+
+
+def edited(data, folder, name, change) -> Path:
+    """A copy of the record sets with one manifest changed."""
+    shutil.copytree(data, folder)
+    path = resolve_record_set(folder / name) / "manifest.parquet"
+    table = pyarrow.parquet.read_table(path)
+    columns = table.to_pydict()
+    change(columns)
+    pyarrow.parquet.write_table(pyarrow.table(columns, schema=table.schema), path)
+    return folder
+
+
+def _gap(columns):
+    columns["label"][3] = None
+
+
+def _only_train(columns):
+    columns["split"] = ["train"] * len(columns["split"])
+
+
+def _one_class(columns):
+    columns["label"] = [
+        "a" if split == "train" else label
+        for split, label in zip(columns["split"], columns["label"], strict=True)
+    ]
+
+
+def _out_of_range(columns):
+    columns["target"][2] = 1.5
+
+
+def _no_slide(columns):
+    columns["slide"][5] = ""
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("toy", _gap, "task toy: .*label '' is not one of its classes"),
+        ("toy", _only_train, "task toy: .*no split 'test', only train"),
+        ("toy", _one_class, "task toy: .*label 'b' occurs in the test split only"),
+        ("targets", _out_of_range, "task targets: .*1 targets are not numbers from 0 to 1"),
+        ("slides", _no_slide, "task slides: .*1 of 36 patches have no slide"),
+    ],
+)
+def test_bad_record_sets_are_refused_by_the_name_of_their_task(
+    data, workdir, tmp_path, name, change, said
+):
+    config = configured(edited(data, tmp_path / "data", name, change), workdir)
+    with pytest.raises(InputError, match=said):
+        suite.run(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_group_is_judged_by_patch_and_it_is_said(data, workdir, tmp_path):
+    def unite(columns):
+        columns["slide"] = columns["split"]
+
+    config = configured(
+        edited(data, tmp_path / "data", "toy", unite), workdir, choose="toy", floors=()
+    )
+    config.protocols = ("linear",)
+    suite.run(config, tmp_path / "out")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    row = row_of(results, subset="100 %")
+    assert row["resampled"] == {"unit": "patch", "units": 36}
+    assert "single patches chose" in row["notes"][0]
+    assert "only 1 test slide(s)" in results["tasks"]["toy"]["notes"][0]
+
+
+def test_a_class_without_test_examples_is_said(data, workdir, tmp_path):
+    def relabel(columns):
+        columns["label"] = [
+            "a" if split == "test" else label
+            for split, label in zip(columns["split"], columns["label"], strict=True)
+        ]
+
+    config = configured(
+        edited(data, tmp_path / "data", "toy", relabel), workdir, choose="toy", floors=()
+    )
+    config.protocols = ("centroid",)
+    suite.run(config, tmp_path / "out")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert "no test example of b" in results["tasks"]["toy"]["notes"][0]
+
+
+def test_a_checkpoint_without_statistics_is_refused_before_anything_is_computed(
+    data, workdir, tmp_path
+):
+    broken = tmp_path / "broken"
+    shutil.copytree(workdir, broken)
+    shutil.rmtree(next(broken.glob("checkpoints/*/batch_stats")))
+    with pytest.raises(InputError, match="batch_stats"):
+        suite.run(configured(data, broken), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_bounds_of_targets_are_another_task(data, workdir, tmp_path):
+    config = configured(data, workdir, floors=(), choose="targets")
+    config.protocols = ("least_squares",)
+    suite.run(config, tmp_path)
+    config.tasks.targets.bounds = (0.4, 0.6)
+    with pytest.raises(InputError, match="are not numbers from 0.4 to 0.6"):
+        suite.run(config, tmp_path)
+    config.tasks.targets.bounds = (-9.0, 9.0)
+    suite.run(config, tmp_path)
+    assert len(list(tmp_path.rglob("cells/targets/ours/*.npz"))) == 4
 
 
 @pytest.mark.parametrize(
@@ -324,6 +442,8 @@ def test_patients_in_both_the_mix_and_the_test_split_are_refused(data, workdir, 
         ({"fractions": (0.0, 1.0)}, "config.fractions: cannot be (0.0, 1.0)"),
         ({"seeds": ()}, "config.seeds"),
         ({"choose": "tooy"}, "no task 'tooy'; choose from"),
+        ({"near_distance": 99}, "config.near_distance: cannot be 99; give 1 to 8"),
+        ({"precision": "half"}, "config.precision: cannot be half"),
         ({"data": "nowhere"}, "4 of 4 tasks have no record set"),
     ],
 )
@@ -372,7 +492,7 @@ def test_nan_features_are_refused_and_name_the_encoder(data, workdir, tmp_path, 
 def test_metrics_are_the_ones_that_the_protocols_predictions_have(done):
     """The stored predictions of a cell, measured by hand."""
     path = next((done.place / "cells" / "toy" / "ours").glob("centroid_100pct_0-*.npz"))
-    outcome = cells.load(path)
+    outcome, _ = cells.load(path)
     row = row_of(done.results, task="toy", encoder="ours", protocol="centroid", subset="100 %")
     found = metrics.values(outcome.truth, outcome.predictions)
     for name, value in found.items():
@@ -389,15 +509,6 @@ def test_a_damaged_cell_is_named(done, data, workdir, tmp_path):
     assert path.name in str(error.value)
 
 
-def _with_mix(read, told):
-    def changed(path):
-        import dataclasses
-
-        return dataclasses.replace(read(path), mix=told)
-
-    return changed
-
-
 def _write_targets(folder: Path, out: Path) -> None:
     """Brightness is the target."""
     rng, lines = np.random.default_rng(3), []
@@ -412,7 +523,7 @@ def _write_targets(folder: Path, out: Path) -> None:
                 lines.append([name, split, f"{split}{slide}", f"{target:.6f}"])
     with (folder / "targets.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["path", "split", "slide", "target"], *lines])
-    prepare(folder, out, "targets", "--labels", str(folder / "targets.csv"))
+    _prepare(folder / "patches", out, "targets", "--labels", str(folder / "targets.csv"))
 
 
 def _write_masks(folder: Path, out: Path) -> None:
@@ -427,11 +538,18 @@ def _write_masks(folder: Path, out: Path) -> None:
                 (folder / part / name).parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image).save(folder / part / name)
     flags = ["--masks", "../masks/{folder}/{stem}.png", "--mask-classes", "nothing,gland"]
-    prepare(folder, out, "masks", "--pattern", "{split}/{slide}_*", "--encoding", "png", *flags)
+    _prepare(
+        folder / "patches",
+        out,
+        "masks",
+        "--pattern",
+        "{split}/{slide}_*",
+        "--encoding",
+        "png",
+        *flags,
+    )
 
 
-def prepare(folder: Path, out: Path, name: str, *flags: str) -> None:
-    parser = argparse.ArgumentParser()
-    write.add_arguments(parser)
-    given = [str(folder / "patches"), "--name", name, "--out", str(out), "--px", str(PX)]
-    write.run(parser.parse_args([*given, *flags, "--workers", "1"]))
+def _prepare(source: Path, out: Path, name: str, *flags: str) -> None:
+    given = [str(source), "--name", name, "--out", str(out), "--px", str(PX)]
+    assert cli.main(["prepare", *given, *flags, "--workers", "1"]) == 0

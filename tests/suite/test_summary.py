@@ -16,7 +16,7 @@ def block(groups, grouping, *, kind="classification"):
     table = rng.dirichlet((1, 1), len(groups))
     task = SimpleNamespace(name="t", kind=kind, metric="macro_f1", classes=["x", "y"], about={})
     made = Outcome(truth, table, np.array(groups), grouping, 9, {"C": 1}, ["said"], {})
-    return summary.Block(task, "linear", WHOLE, {"a": {0: made}})
+    return summary.Block(task, "linear", WHOLE, {"a": {0: made}}, set())
 
 
 def test_the_mean_over_seeds_is_taken_within_each_resample():
@@ -58,7 +58,9 @@ def test_segmentations_are_told_by_class_and_objects():
     )
     groups = np.array([f"example:{n}" for n in range(6)])
     made = Outcome(truth, predictions, groups, "example", 9, {}, [], {})
-    judged = summary.judge(summary.Block(task, "unet", WHOLE, {"a": {0: made}}), resamples=30)
+    judged = summary.judge(
+        summary.Block(task, "unet", WHOLE, {"a": {0: made}}, set()), resamples=30
+    )
     assert judged.unit == "image"
     row = summary.rows(judged)[0]
     total, counted = confusions.sum(0), objects.sum(0)
