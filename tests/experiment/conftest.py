@@ -95,7 +95,8 @@ def write_results(tmp_path):
             "rows": rows,
             "encoders": dict.fromkeys(each["encoder"] for each in rows),
             "tasks": {
-                each["task"]: {"cohort": (cohorts or {}).get(each["task"], each["task"])} for each in rows
+                each["task"]: {"cohort": (cohorts or {}).get(each["task"], each["task"])}
+                for each in rows
             },
             "differences": list(differences),
         }

@@ -1,5 +1,6 @@
 """Commands that parse, pieces that are shared, and equally many steps for all."""
 
+import ast
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from histo_simclr import config as configs
 from histo_simclr.errors import InputError
 from histo_simclr.experiment import declared, plan
 from histo_simclr.prepare import cohort_choice, recipe, relatives
+from histo_simclr.suite import program
 
 NAMES = ("images", "cohorts", "resolutions", "organs", "labels")
 PLACES = plan.Places(Path("out"), ("data/records",), "", False)
@@ -41,6 +43,16 @@ def test_every_command_is_one_that_its_program_takes(name, preset):
                 assert value.startswith("("), key
             elif kind in (int, float, bool):
                 kind(value)
+    evaluation = configs.load(planned.evaluation.arguments[1].removeprefix("--config="))
+    with evaluation.unlocked():
+        for key, value in _given(planned.evaluation).items():
+            # As the flags do: of a text as it is, of all else the literal.
+            is_text = isinstance(_leaf(evaluation, key), str)
+            value = value if is_text else ast.literal_eval(value)
+            evaluation.update_from_flattened_dict({key: value})
+    program.check(evaluation)
+    tasks = [name for name in evaluation.choose.split(",") if name]
+    assert set(tasks) <= set(evaluation.tasks)
 
 
 @pytest.mark.parametrize("preset", ["sample", "paper"])
