@@ -82,7 +82,7 @@ RULES = {
     "evaluate.precomputed": "records workdir prepare.storage",
     "evaluate.probe": "evaluate.checks evaluate.folds evaluate.heads",
     "evaluate.sgd_probe": "evaluate.checks jax optax",
-    "evaluate.knn": "evaluate.checks evaluate.folds evaluate.metrics evaluate.neighbors jax",
+    "evaluate.knn": "evaluate.checks evaluate.folds evaluate.metrics evaluate.neighbors",
     "evaluate.centroid": "evaluate.checks evaluate.neighbors",
     "evaluate.ridge": "evaluate.checks evaluate.folds",
     "evaluate.mil": "evaluate.bags evaluate.checks jax optax flax",

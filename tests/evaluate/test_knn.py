@@ -33,7 +33,8 @@ def _predict(train, labels, test, neighbors):
 @pytest.mark.parametrize("chunk", [2**24, 240 * 7])
 def test_votes_are_scikit_learns_for_every_k_and_chunk(data, chunk, monkeypatch):
     train, labels, test = data
-    monkeypatch.setattr(knn, "_CHUNK", chunk)  # 7 rows at a time: the last chunk is padded
+    # 7 rows at a time: the last block is smaller.
+    monkeypatch.setattr("histo_simclr.evaluate.neighbors._BLOCK", chunk)
     found = _predict(train, labels, test, (1, 10, 200))
     for table, neighbors in zip(found, (1, 10, 200), strict=True):
         expected = _judge(neighbors).fit(train, labels).predict_proba(test)
