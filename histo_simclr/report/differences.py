@@ -49,6 +49,36 @@ def differences(results: dict[str, Any]) -> list[page.Block]:
     return [page.Text(how), *blocks]
 
 
+def tuning(results: dict[str, Any]) -> list[page.Block]:
+    """Does fine-tuning beat the frozen encoder? A row an encoder and task."""
+    rows = [
+        page.row(
+            each["task"],
+            each["encoder"],
+            f"{words.protocol(each['first'])} {words.MINUS} {words.protocol(each['second'])}",
+            words.plainly(each["metric"]),
+            page.Cell(
+                words.number(each["value"], sign=True),
+                words.interval(each["low"], each["high"], sign=True),
+            ),
+            words.probability(each["p"]),
+            words.probability(each["p_holm"]),
+            verdict(each),
+            each["note"] or "",
+        )
+        for each in results["tuning"]
+    ]
+    if not rows:
+        return []
+    heads = ("task", "encoder", "difference", "metric", "value", "p", "p (Holm)", "reading", "note")
+    title = "Does fine-tuning beat the frozen encoder?"
+    note = (
+        "The same encoder, all layers learned against a head alone, on the same test examples; "
+        "better: fine-tuning is shown to be better. p (Holm): corrected for the encoder's tasks."
+    )
+    return [page.Table(title, heads, tuple(rows), note=note, heads=2)]
+
+
 def ranks(results: dict[str, Any], styles: Mapping[str, figures.Style]) -> list[page.Block]:
     """Of each protocol: mean ranks with the critical difference."""
     blocks: list[page.Block] = []

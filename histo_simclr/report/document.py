@@ -23,7 +23,8 @@ RESULTS, LOOKS, REPORT = "results.json", "looks", "report.html"
 SCORES, DIFFERENCES = "results.csv", "differences.csv"
 # What the parts of results.json must hold to be shown; the rest is left to the parts themselves.
 _TOP = (
-    "date versions revision settings tasks encoders rows differences averages ranking skipped notes"
+    "date versions revision settings tasks encoders rows differences tuning averages ranking"
+    " skipped notes"
 )
 _KEYS = {
     "tasks": "kind metric about cohort licence citation split_rule prepare classes train test notes"
@@ -122,6 +123,7 @@ def _page(results: dict[str, Any], looks: dict[str, Any], workdir: Path) -> str:
         "Segmentation": _scores(results, "segmentation", lambda _: True, published.SEGMENTATION),
         "Slides": _scores(results, "slides", lambda _: True, None),
         "Differences between encoders": report_differences.differences(results),
+        "Fine-tuned against frozen": report_differences.tuning(results),
         "Ranks over tasks": report_differences.ranks(results, styles),
         "Few labels": report_details.few_labels(results, styles),
         "Confusion matrices, classes": report_details.classes(results),

@@ -6,9 +6,13 @@ from typing import Any
 import numpy as np
 
 from histo_simclr.evaluate import ranking, statistics
+from histo_simclr.suite import summary
 from histo_simclr.suite.encoders import Candidate
 from histo_simclr.suite.summary import SEED, Judged, over_seeds
 from histo_simclr.suite.tasks import MEASURES, is_larger_better
+
+# Protocol on the frozen encoder → those that let it learn.
+TUNED_OF = {"linear": ("finetune",), "ridge": ("finetune",), "unet_frozen": ("unet_finetuned",)}
 
 
 def differences(
@@ -28,13 +32,40 @@ def differences(
         if each.block.subset.is_whole
         for first, second in pairs_of([c for c in found if c.name in each.block.outcomes])
     ]
-    families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for each in told:
-        families.setdefault((each["protocol"], each["first"], each["second"]), []).append(each)
-    for family in families.values():
-        adjusted = ranking.holm([each["p"] for each in family])
-        for each, p in zip(family, adjusted, strict=True):
-            each["p_holm"] = float(p)
+    _adjust(told, ("protocol", "first", "second"))
+    return told
+
+
+def tuning(
+    judged: Sequence[Judged], *, resamples: int, permutations: int, margin: float
+) -> list[dict[str, Any]]:
+    """What fine-tuning gives above the frozen encoder, by encoder and task, paired.
+
+    p values are adjusted for the tasks of each encoder (Holm), by protocol.
+    """
+    whole = {
+        (each.block.task.name, each.block.protocol): each
+        for each in judged
+        if each.block.subset.is_whole
+    }
+    told = []
+    for (task, frozen), under in whole.items():
+        for tuned in TUNED_OF.get(frozen, ()):
+            over = whole.get((task, tuned))
+            for encoder in _shared([over, under]) if over else ():
+                both = under.block._replace(
+                    protocol=tuned,
+                    outcomes={
+                        tuned: over.block.outcomes[encoder],
+                        frozen: under.block.outcomes[encoder],
+                    },
+                )
+                pair = summary.judge(both, resamples=resamples)
+                told.append(
+                    {"encoder": encoder}
+                    | _difference(pair, tuned, frozen, permutations=permutations, margin=margin)
+                )
+    _adjust(told, ("protocol", "second", "encoder"))
     return told
 
 
@@ -140,6 +171,17 @@ def _too_few(judged: Judged) -> str:
         f"too small to tell: {len(np.unique(one.groups))} test {one.grouping}(s); interval and p "
         "hold for more patches of the same"
     )
+
+
+def _adjust(told: Sequence[dict[str, Any]], keys: tuple[str, ...]) -> None:
+    """Adds p_holm, adjusted within the families that agree in `keys`."""
+    families: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for each in told:
+        families.setdefault(tuple(each[key] for key in keys), []).append(each)
+    for family in families.values():
+        adjusted = ranking.holm([each["p"] for each in family])
+        for each, p in zip(family, adjusted, strict=True):
+            each["p_holm"] = float(p)
 
 
 def _comparable(judged: Sequence[Judged]) -> dict[tuple[str, str, str], list[Judged]]:

@@ -77,6 +77,10 @@ def gather(
                 permutations=settings["permutations"],
                 margin=settings["margin"],
             ),
+            "tuning": comparisons.tuning(
+                judged,
+                **{key: settings[key] for key in ("resamples", "permutations", "margin")},
+            ),
             "averages": comparisons.averages(judged),
             "ranking": comparisons.rankings(judged),
             "robustness": robustness,

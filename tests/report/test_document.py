@@ -263,6 +263,7 @@ def test_what_is_missing_is_one_line_and_no_empty_figure(tmp_path, suite_folder)
         "segmentation",
         "slides",
         "differences between encoders",
+        "fine-tuned against frozen",
         "ranks over tasks",
         "few labels",
         "confusion matrices, classes",
@@ -432,3 +433,10 @@ def test_what_features_tell_of_the_source_stands_side_by_side(read):
     (row,) = [cells for cells in read.rows() if cells[1:3] == ["cohort, stain", "robustness index"]]
     assert row[0] == "all tasks"
     assert row[3:5] == ["0.61", "0.71"]
+
+
+def test_whether_fine_tuning_beats_the_frozen_encoder_is_said(read, suite_folder):
+    (row,) = [cells for cells in read.rows() if len(cells) == 9 and "+0.043" in cells[4]]
+    assert row[:2] == ["pcam", suite_folder.OURS]
+    assert row[2].startswith("fine-tuned")
+    assert row[7] == "better"

@@ -135,6 +135,24 @@ def test_holm_is_over_the_tasks_of_a_pair(judged):
     assert largest["p_holm"] >= largest["p"]
 
 
+def test_fine_tuning_is_paired_with_the_frozen_encoder_of_the_same_name(judged):
+    frozen = judged[0]
+    tuned = block("one", {"a": 0.99, "b": 0.1}, seeds=(0, 1))
+    # The same test examples: those that `block` drew for the frozen encoders.
+    truth = frozen.block.one.truth
+    for by_seed in tuned.outcomes.values():
+        for seed, each in by_seed.items():
+            by_seed[seed] = each._replace(truth=truth)
+    tuned = summary.judge(tuned._replace(protocol="finetune"), resamples=50)
+    told = comparisons.tuning([frozen, tuned], resamples=50, permutations=49, margin=0.05)
+    assert [each["encoder"] for each in told] == ["a", "b"]
+    for each in told:
+        values = [side.measured.values[each["encoder"]]["macro_f1"] for side in (tuned, frozen)]
+        assert each["value"] == pytest.approx(values[0] - values[1])
+        assert (each["first"], each["second"]) == ("finetune", "linear")
+    assert comparisons.tuning([frozen], resamples=50, permutations=49, margin=0.05) == []
+
+
 def test_tasks_of_one_cohort_count_as_one_in_the_average(judged):
     told = {each["encoder"]: each for each in comparisons.averages(judged)}
     scores = [each.measured.values["a"]["macro_f1"] for each in judged]
