@@ -172,7 +172,7 @@ def format_tables(results: dict[str, Any]) -> str:
                 each["task"],
                 each["protocol"],
                 _interval(each, each["metric"], sign="+"),
-                _number(each["p_holm"]),
+                "-" if each["p_holm"] is None else f"{each['p_holm']:.2g}",
                 _verdict(each),
             ]
             for each in results["differences"]
