@@ -134,7 +134,7 @@ def _neighbors(features, labels, queries, args) -> dict[str, Any]:
         temperature=knn.TEMPERATURE,
     )
     return {
-        "knn_s": round(time.perf_counter() - start, 2),
+        "knn_s": round(time.perf_counter() - start, 4),
         "knn_rss_mib": round(peak_rss_mib() - before),
         "knn_matrix_mib": round(4 * args.examples * args.queries / 2**20),
     }
