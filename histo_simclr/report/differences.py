@@ -3,7 +3,7 @@
 Questions to a results.json as `report.read` returns it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from histo_simclr.report import figures, page, words
@@ -51,32 +51,15 @@ def differences(results: dict[str, Any]) -> list[page.Block]:
 
 def tuning(results: dict[str, Any]) -> list[page.Block]:
     """Does fine-tuning beat the frozen encoder? A row an encoder and task."""
-    rows = [
-        page.row(
-            each["task"],
-            each["encoder"],
-            f"{words.protocol(each['first'])} {words.MINUS} {words.protocol(each['second'])}",
-            words.plainly(each["metric"]),
-            page.Cell(
-                words.number(each["value"], sign=True),
-                words.interval(each["low"], each["high"], sign=True),
-            ),
-            words.probability(each["p"]),
-            words.probability(each["p_holm"]),
-            verdict(each),
-            each["note"] or "",
-        )
-        for each in results["tuning"]
-    ]
+    rows = [_row(each, each["encoder"], _named(each, words.protocol)) for each in results["tuning"]]
     if not rows:
         return []
-    heads = ("task", "encoder", "difference", "metric", "value", "p", "p (Holm)", "reading", "note")
     title = "Does fine-tuning beat the frozen encoder?"
     note = (
         "The same encoder, all layers learned against a head alone, on the same test examples; "
         "better: fine-tuning is shown to be better. p (Holm): corrected for the encoder's tasks."
     )
-    return [page.Table(title, heads, tuple(rows), note=note, heads=2)]
+    return [page.Table(title, ("task", "encoder", *_HEADS), tuple(rows), note=note, heads=2)]
 
 
 def ranks(results: dict[str, Any], styles: Mapping[str, figures.Style]) -> list[page.Block]:
@@ -115,35 +98,45 @@ def ranks(results: dict[str, Any], styles: Mapping[str, figures.Style]) -> list[
 def _table(results: dict[str, Any], protocol: str) -> page.Table | None:
     """Every paired difference of a protocol with its p values and what is to be made of it."""
     entries = [each for each in results["differences"] if each["protocol"] == protocol]
-    rows = [
-        page.row(
-            each["task"],
-            f"{each['first']} {words.MINUS} {each['second']}",
-            words.plainly(each["metric"]),
-            page.Cell(
-                words.number(each["value"], sign=True),
-                words.interval(each["low"], each["high"], sign=True),
-            ),
-            words.probability(each["p"]),
-            words.probability(each["p_holm"]),
-            _swaps(each),
-            words.count(each["units"], each["unit"]),
-            verdict(each),
-            each["note"] or "",
-        )
-        for each in entries
-    ]
-    heads = ("task", "difference", "metric", "value", "p", "p (Holm)", "swaps", "test units")
-    return (
-        page.Table(
-            f"Differences: {words.protocol(protocol)}",
-            (*heads, "reading", "note"),
-            tuple(rows),
-            heads=2,
-        )
-        if rows
-        else None
+    rows = tuple(_row(each, _named(each)) for each in entries)
+    title = f"Differences: {words.protocol(protocol)}"
+    return page.Table(title, ("task", *_HEADS), rows, heads=2) if rows else None
+
+
+_HEADS = (
+    "difference",
+    "metric",
+    "value",
+    "p",
+    "p (Holm)",
+    "swaps",
+    "test units",
+    "reading",
+    "note",
+)
+
+
+def _row(difference: dict[str, Any], *names: str) -> Any:
+    """The task, names as they are given, then what _HEADS says after the difference's own."""
+    low, high = difference["low"], difference["high"]
+    return page.row(
+        difference["task"],
+        *names,
+        words.plainly(difference["metric"]),
+        page.Cell(
+            words.number(difference["value"], sign=True), words.interval(low, high, sign=True)
+        ),
+        words.probability(difference["p"]),
+        words.probability(difference["p_holm"]),
+        _swaps(difference),
+        words.count(difference["units"], difference["unit"]),
+        verdict(difference),
+        difference["note"] or "",
     )
+
+
+def _named(difference: dict[str, Any], called: Callable[[str], str] = str) -> str:
+    return f"{called(difference['first'])} {words.MINUS} {called(difference['second'])}"
 
 
 def verdict(difference: dict[str, Any]) -> str:
@@ -245,7 +238,7 @@ def _forest(protocol: str, metric: str, entries: Sequence[dict[str, Any]]) -> li
         if each["value"] is None:
             continue
         line = figures.Difference(
-            f"{each['first']} {words.MINUS} {each['second']}",
+            _named(each),
             *(words.real(each[key]) for key in ("value", "low", "high")),
             shown(each),
         )
