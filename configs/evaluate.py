@@ -145,7 +145,7 @@ def sample(config: ml_collections.ConfigDict) -> None:
 
 def paper(config: ml_collections.ConfigDict) -> None:
     """The paper's tasks and public stand-ins, frozen and fine-tuned."""
-    config.data = "data/labelled"
+    config.data = "labelled"  # where the tasks' `prepare` commands put them
     config.protocols += ("least_squares", "finetune", "unet_frozen", "unet_finetuned")
     modules = {
         "bach": bach,
