@@ -6,8 +6,8 @@
 Another architecture: --config.model.arch=resnet50, as that of the weights.
 
 The method is that of configs/simclr.py. What is shorter and slower here is for weights that are
-good already: they need few steps, and large ones may lose more than own slides can teach. All values
-ours.
+good already: they need few steps, and large ones may lose more than own slides can teach.
+All values ours.
 """
 
 import ml_collections

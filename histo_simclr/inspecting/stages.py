@@ -159,7 +159,7 @@ def _stage(name: str, cohorts: list[dict[str, Any]] | None, index: Path | None) 
 
 
 def _cohorts(rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Terms: the registry fills what a cohort does not say; of two that differ the stricter hold."""
+    """Where a cohort and the registry differ in their terms, the stricter hold."""
     known = relatives.known().cohorts
     return [
         {

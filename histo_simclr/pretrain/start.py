@@ -116,7 +116,8 @@ def _of_resumed(source: str, place: Path) -> dict[str, Any] | None:
     if not checkpoint.is_checkpoint(place):
         return None
     provenance = checkpoint.read_provenance(checkpoint.resolve(place))
-    if provenance.config.get("init_from") != source:  # moved, or another: its digest will tell
+    # Moved, or another: its digest will tell.
+    if dict(provenance.config).get("init_from") != source:
         return None
     return provenance.origin.get("init_from")
 
@@ -190,7 +191,7 @@ def _notes(
         notes.append(f"its weights learned at {provenance.px} px, this run has views of {px} px")
     known, here = (sorted({each for each in values if each}) for values in (provenance.mpp, mpp))
     if known and here and not known[0] * 0.9 <= here[0] <= here[-1] <= known[-1] * 1.1:
-        notes.append(f"its weights saw {_span(known)} µm/px, the mix is at {_span(here)}")
+        notes.append(f"its weights saw {_span(known)} µm/px, the mix is at {_span(here)} µm/px")
     return notes
 
 
