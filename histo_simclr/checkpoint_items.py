@@ -105,6 +105,7 @@ def silence_abandoned_io() -> None:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of one step's folder, its checksum compared; InputError when damaged."""
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
             metadata = checkpointer.restore(path / "metadata", args=ocp.args.JsonRestore())
@@ -118,6 +119,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def metadata_of(
     step: int, items: dict[str, Any], provenance: Provenance, features: dict[str, Any] | None
 ) -> dict[str, Any]:
+    """What is stored of itself beside the arrays of `items`, each a tree of arrays by name."""
     metadata = {
         "step": step,
         "provenance": provenance.to_json(),
@@ -188,6 +190,7 @@ def reason(error: BaseException) -> str:
 
 
 def is_disk_trouble(error: BaseException) -> bool:
+    """Whether a save failed because of the disk: full, read-only, gone."""
     # Tensorstore reports a full disk as a status, "OUT_OF_RANGE: Error writing …".
     named = re.search(r"^[A-Z_]+: .*(writ|disk)", str(error))
     return isinstance(error, OSError) or named is not None
@@ -195,6 +198,7 @@ def is_disk_trouble(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def naming_disk_trouble(folder: Path) -> Iterator[None]:
+    """One clear line for what the disk under a workdir's checkpoints refuses."""
     try:
         yield
     except DAMAGE as error:

@@ -26,7 +26,7 @@ from histo_simclr.provenance import Provenance
 
 COUNT, SIDE = 8, 96
 # Of the largest feature. Devices and libraries differ by 1e-6 to 1e-4 in float32 (torch's
-# ResNet-101 by 1.3e-4 from float64); bfloat16 weights, or ImageNet's normalization, by 1e-3 or more.
+# ResNet-101 by 1.3e-4 from float64); bfloat16 weights or ImageNet's statistics by 1e-3 and more.
 TOLERANCE = 1e-3
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from histo_simclr import checkpoint_items, records
+from histo_simclr import checkpoint, checkpoint_items, records
 from histo_simclr import mesh as meshes
 from histo_simclr.evaluate import extract
 from histo_simclr.pretrain import questions
