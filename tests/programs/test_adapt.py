@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from histo_simclr import checkpoint
+from histo_simclr import checkpoint, checkpoint_items
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ def lines_of(workdir):
 
 def leaves_of(workdir, step):
     """Checksums of every leaf, as a checkpoint stores them itself."""
-    return checkpoint._read_metadata(workdir / "checkpoints" / str(step))["leaves"]
+    return checkpoint_items.read_metadata(workdir / "checkpoints" / str(step))["leaves"]
 
 
 @pytest.fixture(scope="module")
