@@ -19,7 +19,6 @@ import numpy as np
 
 from histo_simclr.errors import InputError
 from histo_simclr.weights import torch_pickle
-from histo_simclr.weights.tensors import Stored
 from histo_simclr.weights.torch_pickle import PickleError, Storage, Tensor
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

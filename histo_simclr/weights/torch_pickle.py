@@ -16,18 +16,17 @@ import numpy as np
 from histo_simclr.weights.tensors import Stored, widened
 
 # What weights never name. The rest of what they might name stays inert.
-REFUSED = frozenset(
-    "_io _pickle _posixsubprocess _thread asyncio bdb cffi code codeop commands ctypes dill cloudpickle"
-    " ftplib gc http importlib inspect io joblib marshal mmap multiprocessing nt ntpath operator os"
-    " pdb pickle pip pkgutil popen2 posix posixpath profile pty pydoc requests runpy shelve shutil"
-    " signal site smtplib socket socketserver ssl subprocess sys tempfile threading timeit trace"
-    " urllib urllib2 venv webbrowser xmlrpc zipimport".split()
-)
+_REFUSED = """
+_io _pickle _posixsubprocess _thread asyncio bdb cffi code codeop commands ctypes dill cloudpickle
+ftplib gc http importlib inspect io joblib marshal mmap multiprocessing nt ntpath operator os pdb
+pickle pip pkgutil popen2 posix posixpath profile pty pydoc requests runpy shelve shutil signal site
+smtplib socket socketserver ssl subprocess sys tempfile threading timeit trace urllib urllib2 venv
+webbrowser xmlrpc zipimport
+"""
 # Of builtins only these: types of values that hyper-parameters hold.
-BUILTINS = frozenset(
-    "bool bytearray bytes complex dict float frozenset int list object range set slice str"
-    " tuple".split()
-)
+_BUILTINS = """
+bool bytearray bytes complex dict float frozenset int list object range set slice str tuple
+"""
 STORAGES = {
     "FloatStorage": "float32",
     "DoubleStorage": "float64",
@@ -41,11 +40,11 @@ STORAGES = {
     "BoolStorage": "bool",
 }
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_VALUES = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING"
-    " UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8"
-    " BYTEARRAY8".split()
-)
+_VALUES = """
+INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE
+SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
+"""
+REFUSED, BUILTINS, VALUES = (frozenset(each.split()) for each in (_REFUSED, _BUILTINS, _VALUES))
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "EMPTY_SET": list}
 _MOST_AXES = 8
 _REBUILD = ("_rebuild_tensor", "_rebuild_tensor_v2")
@@ -133,7 +132,7 @@ class _Machine:
 
     def step(self, name: str, argument: Any) -> None:
         """One opcode; IndexError, KeyError, TypeError or ValueError when it does not fit."""
-        if name in _VALUES:
+        if name in VALUES:
             self.stack.append(argument)
         elif name in _CONSTANTS:
             self.stack.append(_CONSTANTS[name])
