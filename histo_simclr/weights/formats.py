@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from histo_simclr.errors import InputError
+from histo_simclr.weights import label as labels
 from histo_simclr.weights import torch_file
 from histo_simclr.weights.tensors import Stored, Tensors
-from histo_simclr.weights.torch_pickle import Inert
+from histo_simclr.weights.torch_values import Inert
 
-LABEL = "histo_simclr"  # the key under which our own exports say what they are
 # Entries that hold the weights, the likeliest first; of several, the others are named as left out.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network")
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -133,7 +133,7 @@ def of_safetensors(path: Path) -> Contents:
         stored = {name: _safetensor(file, name, path) for name in file.keys()}  # noqa: SIM118
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise _torn(path, error) from error
-    text = metadata.get(LABEL)
+    text = metadata.get(labels.KEY)
     label = None if text is None else _label(_parsed(text, path), path)
     return Contents(Tensors(stored), label, None, "safetensors", path)
 
@@ -161,7 +161,7 @@ def of_npz(path: Path) -> Contents:
         archive = np.load(path, allow_pickle=False)
         stored, label = {}, None
         for name in archive.files:
-            if name == LABEL:
+            if name == labels.KEY:
                 label = _label(_parsed(str(archive[name]), path), path)
             else:
                 stored[name] = _member(archive, name, path)
@@ -205,7 +205,7 @@ def of_onnx(path: Path) -> Contents:
     except Exception as error:  # protobuf's own classes differ between its builds
         raise _torn(path, error) from error
     texts = {each.key: each.value for each in model.metadata_props}
-    label = _label(_parsed(texts[LABEL], path), path) if LABEL in texts else None
+    label = _label(_parsed(texts[labels.KEY], path), path) if labels.KEY in texts else None
     stored = {each.name: _initializer(each, path) for each in model.graph.initializer}
     # Constants of the program that are no weights: normalization, shapes.
     left_out = () if label is None else tuple(name for name in stored if "." not in name)
@@ -235,18 +235,18 @@ def of_folder(path: Path) -> Contents:
     files = [path / name for name in FOLDER_FILES if (path / name).is_file()]
     if not (path / "config.json").is_file() or not files:
         raise InputError(_folder_is(path), where=path, way_out=GIVE)
-    config = _json(path / "config.json")
+    stated = _json(path / "config.json")
     inner = of_safetensors(files[0]) if files[0].suffix == ".safetensors" else of_torch(files[0])
     label = inner.label
-    if config.get(LABEL) is not None:
-        label = _label(config, path / "config.json")
-    pretrained = config.get("pretrained_cfg")
+    if stated.get(labels.KEY) is not None:
+        label = _label(stated, path / "config.json")
+    pretrained = stated.get("pretrained_cfg")
     is_timm = isinstance(pretrained, dict)
     return inner._replace(
         label=label,
         pretrained_cfg=pretrained if is_timm else None,
         format="timm folder" if is_timm else "Hugging Face folder",
-        arch=str(config.get("architecture") or ""),
+        arch=str(stated.get("architecture") or ""),
     )
 
 
@@ -263,8 +263,8 @@ def _folder_is(path: Path) -> str:
 
 def _label(content: Any, where: Path) -> dict[str, Any]:
     """Our label: as it is, under its key, or as JSON text under its key."""
-    if isinstance(content, Mapping) and LABEL in content:
-        content = content[LABEL]
+    if isinstance(content, Mapping) and labels.KEY in content:
+        content = content[labels.KEY]
     if isinstance(content, str):
         content = _parsed(content, where)
     if not isinstance(content, dict):

@@ -4,14 +4,14 @@ Every key is accounted for: it is loaded, or known and left out for a stated rea
 refused. Nothing is ever loaded in part. The layouts are those that the projects' own code writes.
 """
 
-import difflib
+import functools
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from histo_simclr.errors import InputError
-from histo_simclr.model.resnet import ARCHS
-from histo_simclr.weights import names
+from histo_simclr.model.resnet import STAGE_BLOCKS
+from histo_simclr.weights import names, strangers
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -39,6 +39,16 @@ class Layout(NamedTuple):
     prefix: str
     is_sequential: bool
     left_out: dict[str, str]
+
+    @property
+    def stem(self) -> str:
+        """Key of the first convolution."""
+        return self.prefix + ("0.weight" if self.is_sequential else "conv1.weight")
+
+    @property
+    def block(self) -> str:
+        """Key of the first block's first convolution."""
+        return self.prefix + ("4.0.conv1.weight" if self.is_sequential else "layer1.0.conv1.weight")
 
 
 class Plan(NamedTuple):
@@ -82,7 +92,12 @@ _CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer
 # (solo/methods/base.py: `backbone`, before 2022 `encoder`); Spijkervet/SimCLR (simclr/simclr.py);
 # facebookresearch/moco; sthalles/SimCLR (`backbone`, head in its fc).
 LAYOUTS = (
-    Layout("Ciga et al. (Lightning)", "model.resnet.", False, {r"model\.(?!resnet\.)": HEAD}),
+    Layout(
+        "Ciga et al. (Lightning)",
+        "model.resnet.",
+        False,
+        {r"model\.(projection|projector|head)": HEAD},
+    ),
     Layout("Ciga et al.", "resnet.", False, {}),
     Layout("torchvision or timm", "", False, {}),
     Layout("lightly", "backbone.", True, _LIGHTLY),
@@ -113,7 +128,7 @@ def plan(shapes: Shapes, *, where: object, arch: str = "") -> Plan:
             continue
         found = _arch(own, plain)
         if not found:
-            raise _another_network(plain, own, where)
+            raise strangers.another_network(plain, own, where)
         if arch not in ("", found):
             raise InputError(
                 f"holds a {found}, --arch says {arch}",
@@ -121,7 +136,7 @@ def plan(shapes: Shapes, *, where: object, arch: str = "") -> Plan:
                 way_out=f"give --arch {found} or leave it out",
             )
         return _accounted(layout, own, plain, found, where)
-    raise _unknown(plain, where)
+    raise strangers.unknown(plain, LAYOUTS, where)
 
 
 def _without_wrappers(shapes: Shapes, where: object) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -158,10 +173,17 @@ def _has_stem(own: Mapping[str, str], plain: Mapping) -> bool:
     return key is not None and len(plain[key][1]) == 4 and any(n.startswith("layer1.") for n in own)
 
 
+@functools.cache
+def _shapes(arch: str) -> Shapes:
+    return names.shapes(arch)
+
+
 def _arch(own: Mapping[str, str], plain: Mapping) -> str:
     """The architecture that has these blocks, of these shapes; "" when none has."""
-    for arch in ARCHS:
-        wanted = names.shapes(arch)
+    if not any(name.endswith("running_mean") for name in own):
+        return ""
+    for arch in STAGE_BLOCKS:
+        wanted = _shapes(arch)
         blocks = {name.rpartition(".")[0] for name in wanted if name.startswith("layer")}
         there = {name.rpartition(".")[0] for name in own if re.match(r"layer\d\.\d+\.", name)}
         # Tensors may be missing or too many; that is said of the architecture which is nearest.
@@ -173,7 +195,7 @@ def _arch(own: Mapping[str, str], plain: Mapping) -> str:
 
 
 def _accounted(layout: Layout, own: Mapping, plain: Mapping, arch: str, where: object) -> Plan:
-    wanted = names.shapes(arch)
+    wanted = _shapes(arch)
     needed = [name for name in wanted if not name.endswith(names.BATCHES)]
     loaded = {name: plain[own[name]][0] for name in needed if name in own}
     inner = {key: name for name, key in own.items()}
@@ -192,7 +214,7 @@ def _accounted(layout: Layout, own: Mapping, plain: Mapping, arch: str, where: o
     for kind, keys in (("lacks", missing), ("holds what is no part of one:", unknown)):
         if keys:
             raise InputError(
-                f"is a {arch} of the layout {layout.name}, but {kind} {_few(keys)}",
+                f"is a {arch} of the layout {layout.name}, but {kind} {strangers.few(keys)}",
                 where=where,
                 way_out="save a whole state dict, of the encoder alone or with its head",
                 listed=keys[3:40],
@@ -210,98 +232,3 @@ def _reason(layout: Layout, key: str, name: str, shape: tuple, wanted: Shapes) -
         return HEAD
     reasons = (why for pattern, why in layout.left_out.items() if re.match(pattern, key))
     return next(reasons, "")
-
-
-def _few(keys: list[str]) -> str:
-    shown = ", ".join(keys[:3])
-    return f"{shown} and {len(keys) - 3} more" if len(keys) > 3 else shown
-
-
-# What shows in the keys of other networks → what they are called.
-_STRANGERS = {
-    r"(^|\.)(cls_token|pos_embed|patch_embed\.)": "a vision transformer",
-    r"relative_position_bias_table": "a Swin transformer",
-    r"(^|\.)stages\.\d|downsample_layers\.": "a ConvNeXt",
-    r"denseblock\d": "a DenseNet",
-    r"conv_stem\.|_depthwise_conv|blocks\.\d+\.\d+\.conv_dw": "an EfficientNet",
-    r"(^|\.)features\.\d+\.conv\.": "a MobileNet",
-    r"(^|\.)Mixed_\d": "an Inception network",
-    r"onnx::": "an ONNX program whose weights have no names any more",
-    r"(^|\.)se\.fc\d|\.se_module\.": "a ResNet with squeeze and excitation",
-    r"(^|\.)conv1\.0\.weight": "a ResNet with a deep stem (ResNet-D)",
-    r"(^|\.)shortcut\.\d": "a ResNet for CIFAR (its shortcut is called shortcut)",
-}
-
-
-def _looks_like(plain: Mapping) -> str:
-    for pattern, what in _STRANGERS.items():
-        if any(re.search(pattern, key) for key in plain):
-            return what
-    return ""
-
-
-def _another_network(plain: Mapping, own: Mapping[str, str], where: object) -> InputError:
-    stem = plain[own["conv1.weight"]][1]
-    counts = [
-        len({n.split(".")[1] for n in own if n.startswith(f"layer{s}.")}) for s in (1, 2, 3, 4)
-    ]
-    kind = "bottleneck" if "layer1.0.conv3.weight" in own else "basic"
-    first = plain[own["layer1.0.conv1.weight"]][1] if "layer1.0.conv1.weight" in own else ()
-    inner = plain[own["layer1.0.conv2.weight"]][1] if "layer1.0.conv2.weight" in own else ()
-    if stem[1:2] not in ((3,), ()):
-        what = f"a ResNet for images of {stem[1]} channels"
-    elif stem[2:] != (7, 7):
-        what = f"a ResNet with a stem of {stem[2]}x{stem[3]} px, as for CIFAR or other small images"
-    elif stem[0] != 64:
-        what = f"a ResNet {stem[0] / 64:g} times as wide"
-    elif inner and first and inner[1:2] != first[0:1]:
-        what = "a ResNeXt (convolutions in groups)"
-    elif first and first[0] != 64:
-        what = f"a wide ResNet ({first[0]} channels in its first block)"
-    elif "layer1.0.bn1.running_mean" not in own:
-        what = "a ResNet without BatchNorm's running statistics (instance or group norm)"
-    else:
-        what = _looks_like(plain) or f"a ResNet of {kind} blocks {counts}"
-    return InputError(
-        f"holds {what}",
-        where=where,
-        way_out=f"only torchvision's {', '.join(ARCHS)} can be imported",
-    )
-
-
-def _unknown(plain: Mapping[str, tuple[str, tuple[int, ...]]], where: object) -> InputError:
-    what = _looks_like(plain)
-    if what:
-        return InputError(
-            f"holds {what}",
-            where=where,
-            way_out=f"only torchvision's {', '.join(ARCHS)} can be imported",
-        )
-    layout = nearest(list(plain))
-    return InputError(
-        f"holds {len(plain)} tensors in no known layout ({_few(list(plain))}); the nearest known "
-        f"is {layout.name}, which begins {example(layout)}",
-        where=where,
-        way_out="rename the keys to torchvision's, as in {k.removeprefix('PREFIX'): v for k, v in "
-        "state.items()}, and save them anew",
-        listed=[f"known: {each.name}: {example(each)}" for each in LAYOUTS],
-    )
-
-
-def example(layout: Layout) -> str:
-    """Key of the stem in a layout."""
-    return layout.prefix + ("0.weight" if layout.is_sequential else "conv1.weight")
-
-
-def nearest(keys: list[str]) -> Layout:
-    """The layout whose keys are most like these."""
-
-    def likeness(layout: Layout) -> float:
-        block = "4.0.conv1.weight" if layout.is_sequential else "layer1.0.conv1.weight"
-        wanted = (example(layout), layout.prefix + block)
-        return sum(
-            max(difflib.SequenceMatcher(None, want, key).ratio() for key in keys[:400])
-            for want in wanted
-        )
-
-    return max(LAYOUTS, key=likeness)

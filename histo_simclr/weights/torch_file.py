@@ -18,8 +18,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from histo_simclr.errors import InputError
-from histo_simclr.weights import torch_pickle
-from histo_simclr.weights.torch_pickle import PickleError, Storage, Tensor
+from histo_simclr.weights import torch_pickle, torch_values
+from histo_simclr.weights.torch_values import PickleError, Storage, Tensor
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
@@ -238,7 +238,7 @@ def _put(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
         member.write(data)
 
 
-_STORAGE_OF = {dtype: storage for storage, dtype in torch_pickle.STORAGES.items()}
+_STORAGE_OF = {dtype: storage for storage, dtype in torch_values.STORAGES.items()}
 
 
 def _pickled(number: int, array: np.ndarray) -> bytes:

@@ -8,12 +8,10 @@ outright. Opcodes are split by the standard library's `pickletools`, which execu
 
 import pickletools
 import warnings
-from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
-import numpy as np
-
-from histo_simclr.weights.tensors import Stored, widened
+from histo_simclr.weights import torch_values
+from histo_simclr.weights.torch_values import Inert, PickleError, Storage
 
 # What weights never name. The rest of what they might name stays inert.
 _REFUSED = """
@@ -27,18 +25,6 @@ webbrowser xmlrpc zipimport
 _BUILTINS = """
 bool bytearray bytes complex dict float frozenset int list object range set slice str tuple
 """
-STORAGES = {
-    "FloatStorage": "float32",
-    "DoubleStorage": "float64",
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64",
-    "IntStorage": "int32",
-    "ShortStorage": "int16",
-    "CharStorage": "int8",
-    "ByteStorage": "uint8",
-    "BoolStorage": "bool",
-}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _VALUES = """
 INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE
@@ -46,46 +32,6 @@ SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEAR
 """
 REFUSED, BUILTINS, VALUES = (frozenset(each.split()) for each in (_REFUSED, _BUILTINS, _VALUES))
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "EMPTY_SET": list}
-_MOST_AXES = 8
-_REBUILD = ("_rebuild_tensor", "_rebuild_tensor_v2")
-
-
-class PickleError(ValueError):
-    """The pickle cannot be read; the text says why, for use inside a line."""
-
-
-class Inert:
-    """A class, function or object that a pickle names; nothing is known of it but the name."""
-
-    def __init__(self, name: str):
-        self.name = name
-
-
-class Storage(NamedTuple):
-    """Where a tensor's elements lie: what torch puts into a persistent id."""
-
-    key: str
-    dtype: str
-    size: int
-    offset: int
-
-
-class Tensor(NamedTuple):
-    """A tensor before its elements are read; offset and strides count elements."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    def stored(self, read: Callable[[Storage], np.ndarray]) -> Stored:
-        """As `Stored`; `read` gives all elements of a storage, flat, bfloat16 as uint16."""
-        return Stored(self.shape, self.storage.dtype, lambda: self._view(read(self.storage)))
-
-    def _view(self, elements: np.ndarray) -> np.ndarray:
-        strides = [stride * elements.itemsize for stride in self.strides]
-        view = np.lib.stride_tricks.as_strided(elements[self.offset :], self.shape, strides)
-        return widened(view) if self.storage.dtype == "bfloat16" else view
 
 
 class Pickle(NamedTuple):
@@ -249,11 +195,11 @@ class _Machine:
         if not isinstance(target, dict) or len(flat) % 2:
             raise TypeError("sets entries of what is no dict")
         for key, value in zip(flat[::2], flat[1::2], strict=True):
-            target[_key(key)] = value
+            target[torch_values.key(key)] = value
 
     def _do_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        self.stack.append(_call(function, arguments))
+        self.stack.append(torch_values.call(function, arguments))
 
     _do_newobj = _do_reduce
 
@@ -263,7 +209,7 @@ class _Machine:
 
     def _do_obj(self) -> None:
         function = self._above_mark()[0]
-        self.stack.append(_call(function, ()))
+        self.stack.append(torch_values.call(function, ()))
 
     def _do_build(self) -> None:
         # State of an object: of no use here, whatever the object.
@@ -272,61 +218,7 @@ class _Machine:
             raise IndexError("state of nothing")
 
     def _do_binpersid(self) -> None:
-        storage = _storage(self.stack.pop())
+        storage = torch_values.storage(self.stack.pop())
         if isinstance(storage, Storage):
             self.storages.setdefault(storage.key, storage)
         self.stack.append(storage)
-
-
-def _key(key: Any) -> Any:
-    # Nested tuples of tuples can take for ever to hash.
-    simple = (str, bytes, int, float, type(None), Inert)
-    if isinstance(key, simple):
-        return key
-    if isinstance(key, tuple) and all(isinstance(part, simple) for part in key):
-        return key
-    raise PickleError("its pickle is torn or changed")
-
-
-def _call(function: Any, arguments: Any) -> Any:
-    """What a call makes, of the few that make weights; nothing is called."""
-    name = function.name if isinstance(function, Inert) else ""
-    if name == "collections.OrderedDict":
-        pairs = arguments[0] if arguments else ()
-        return {_key(key): value for key, value in pairs}
-    if name in [f"torch._utils.{each}" for each in _REBUILD]:
-        return _tensor(*arguments[:4])
-    if name in ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"):
-        return arguments[0]
-    if name in ("torch.nn.parameter.Parameter", "torch.Size"):
-        return arguments[0]
-    return Inert(name or "what a name made")
-
-
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Any:
-    if not isinstance(storage, Storage):
-        return Inert("a tensor of an unknown kind")
-    numbers = (offset, *shape, *strides)
-    if any(type(each) is not int or each < 0 for each in numbers) or len(shape) != len(strides):
-        raise TypeError("sizes that are none")
-    reach = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    is_empty = 0 in shape
-    if len(shape) > _MOST_AXES or (not is_empty and offset + reach >= storage.size):
-        raise PickleError("a tensor reaches beyond its storage")
-    return Tensor(storage, offset, tuple(shape), tuple(strides))
-
-
-def _storage(persistent: Any) -> Any:
-    kind, dtype, key, _, size, *view = persistent
-    if kind != "storage" or not isinstance(dtype, Inert) or not isinstance(key, str | int):
-        raise TypeError("no storage")
-    if type(size) is not int or size < 0:
-        raise TypeError("no size")
-    name = STORAGES.get(dtype.name.rpartition(".")[2])
-    if name is None:
-        return Inert(dtype.name)
-    # Of files before torch 0.4: a storage that is a part of another.
-    offset = view[0][1] if view and view[0] is not None else 0
-    if type(offset) is not int or offset < 0:
-        raise TypeError("no offset")
-    return Storage(str(key), name, size, offset)
