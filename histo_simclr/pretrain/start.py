@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from histo_simclr import checkpoint, state
+from histo_simclr import checkpoint, checkpoint_items, state
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.model.simclr import SimCLR
@@ -177,7 +177,7 @@ def _head(step_dir: Path, provenance: Provenance, model: dict[str, Any]) -> dict
         nnx.to_pure_dict(nnx.split(shaped.head)[1]),
     )
     wanted = {"params": {"head": targets}}
-    stored, _ = checkpoint.restore_items(step_dir, wanted, partial={"params": "encoder"})
+    stored, _ = checkpoint_items.restore(step_dir, wanted, partial={"params": "encoder"})
     return jax.tree.map(np.asarray, stored["params"]["head"])
 
 
