@@ -15,6 +15,7 @@ from histo_simclr.errors import InputError
 from histo_simclr.model.simclr import SimCLR
 from histo_simclr.pretrain import start
 from histo_simclr.provenance import Provenance
+from histo_simclr.weights import label, names, torch_file
 
 MODEL = {"arch": "resnet18", "hidden": 16, "out": 8}
 HALF = (0.5, 0.5, 0.5)
@@ -118,6 +119,19 @@ def test_an_imported_folder_gives_its_encoder(source, theirs, tmp_path):
     assert not {name for name in changed if "encoder" in name and "optimizer" not in name}
     assert (found.record["name"], found.record["taken"]) == ("imported", ["encoder"])
     assert found.record["provenance"]["origin"] == {"kind": "imported"}
+
+
+def test_a_file_that_says_all_of_itself_gives_its_encoder(source, tmp_path):
+    encoder, provenance, _ = checkpoint.load_encoder(source)
+    torch_file.write(tmp_path / "encoder.pth", names.to_torch(encoder))
+    told = label.label(encoder, provenance)
+    (tmp_path / "encoder.pth.json").write_text(json.dumps(told))
+    found = start.find(str(tmp_path / "encoder.pth"), tmp_path / "run", **RUN)
+    kernel = found.arrays["params"]["encoder"]["conv1"]["kernel"]
+    assert np.array_equal(kernel, encoder.conv1.kernel[...])
+    assert found.record["digest"] == told["model_sha256"]
+    assert (found.record["step"], found.record["taken"]) == (None, ["encoder"])
+    assert found.record["provenance"]["mix"] == PROVENANCE.mix
 
 
 def test_the_record_says_what_the_source_saw_and_no_places(source, tmp_path):
