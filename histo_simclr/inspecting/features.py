@@ -5,6 +5,8 @@ from typing import Any
 
 from histo_simclr.errors import InputError
 
+# Folders between the one that is given and the files: TRIDENT's job, resolution, features_….
+DEPTH = 4
 # Attributes of `features` and `coords` that say how they were made (TRIDENT's and ours).
 FROM_FEATURES = ("encoder", "model_sha256", "mean", "std", "input_size", "histo_simclr_version")
 FROM_COORDS = ("patch_size", "patch_size_level0", "target_magnification", "mpp_target", "overlap")
@@ -14,7 +16,8 @@ def files_of(path: Path) -> list[Path]:
     """The feature files at or below a path; by name. Files of coordinates alone are none."""
     if path.is_file():
         return [path] if path.suffix == ".h5" else []
-    return [each for each in sorted(path.rglob("*.h5")) if each.parent.name != "patches"]
+    found = (each for depth in range(DEPTH) for each in path.glob("*/" * depth + "*.h5"))
+    return sorted(each for each in found if each.parent.name != "patches")
 
 
 def of_files(files: list[Path]) -> dict[str, Any]:

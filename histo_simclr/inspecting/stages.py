@@ -18,6 +18,9 @@ from histo_simclr.prepare.registry_row import UNKNOWN
 from histo_simclr.provenance import Provenance
 
 STARTED = "the weights it started from"
+# Of a cohort that does not say: files of strangers, and those of older versions.
+_ABSENT = {"organ": "", "stain": "", "mpp": [], "slides": 0, "patients": 0}
+_UNSTATED = {"license": "", "commercial_use": "unknown"}
 
 
 def of_encoder(provenance: Provenance, mix: Path | None) -> list[dict[str, Any]]:
@@ -164,9 +167,9 @@ def _cohorts(rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "patches": row["rows"],
-            **{key: row[key] for key in ("organ", "stain", "mpp", "slides", "patients")},
-            **terms.settle(row, known.get(folded(name))),
+            "patches": row.get("rows", 0),
+            **{key: row.get(key, absent) for key, absent in _ABSENT.items()},
+            **terms.settle(_UNSTATED | row, known.get(folded(name))),
         }
         for name, row in rows.items()
     ]

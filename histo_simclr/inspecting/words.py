@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from histo_simclr import tables
+from histo_simclr.errors import printable
 from histo_simclr.inspecting.was_seen import Answer
 
 WIDTH = 14  # of the names at the left
@@ -17,12 +18,13 @@ def text(found: Mapping[str, Any]) -> str:
     blocks += [_stage(each) for each in found["stages"]]
     blocks += [_lines(_warnings(found)), _results(found.get("results", ()))]
     blocks += [[f"note: {each}" for each in found.get("notes", ())]]
-    return "\n\n".join("\n".join(lines) for lines in blocks if lines)
+    return "\n\n".join("\n".join(map(printable, lines)) for lines in blocks if lines)
 
 
 def answered(name: str, answer: Answer) -> str:
     """`seen: yes`, and why, a line each."""
-    return "\n".join([f"{name} seen: {answer.seen}", *(f"  {each}" for each in answer.because)])
+    lines = [f"{name} seen: {answer.seen}", *(f"  {each}" for each in answer.because)]
+    return "\n".join(map(printable, lines))
 
 
 def _kind(found: Mapping[str, Any]) -> str:

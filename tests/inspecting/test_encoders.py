@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from histo_simclr import fingerprint, weights
+from histo_simclr import cli, fingerprint, weights
 from histo_simclr.errors import InputError
 from histo_simclr.inspecting import report
 from histo_simclr.weights import label, names, torch_file
@@ -75,6 +75,16 @@ def test_compiled_programs_are_run_on_the_patches_of_the_fingerprint(
     features = features[::-1]
     with pytest.raises(InputError, match="gives other features than it was written with"):
         report.inspect(tmp_path)
+
+
+def test_what_a_strangers_label_says_cannot_steer_the_terminal(exported, labelled, capsys):
+    mix = {"name": "\x1b[2J", "cohorts": {"a\nb": {}}, "size": 1, "px": 96}
+    told = labelled | {"provenance": labelled["provenance"] | {"mix": mix}}
+    exported.with_name("encoder.pth.json").write_text(json.dumps(told))
+    assert cli.main(["inspect", str(exported)]) == 0
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "a\\nb" in text
 
 
 def test_foreign_weights_say_what_is_missing(tmp_path, network):
