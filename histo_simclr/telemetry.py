@@ -101,7 +101,7 @@ class Telemetry:
         Args:
           answers: of `pretrain.online` about them; None where nothing is asked.
         """
-        if self._writes and answers is not None:
+        if self._writes and answers is not None and answers.result():
             self._write({"step": 0, "epoch": 0.0}, {}, answers)
             print(f"step 0/{self._total} (as it starts){self._told()}", file=sys.stderr, flush=True)
 

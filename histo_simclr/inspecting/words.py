@@ -111,7 +111,7 @@ def _warnings(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         for other, own in related["shares_pixels_with"].items():
             yield "overlaps", f"{other} shares pixels with {', '.join(own)}: some may be here"
         for key, words in (
-            ("unregistered", "not in the registry: no overlap is known, none excluded"),
+            ("unregistered", "not in the registry, so their overlaps are unknown"),
             ("overlaps_unknown", "the registry says that overlaps are unknown"),
         ):
             if related[key]:

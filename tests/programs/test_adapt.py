@@ -110,3 +110,13 @@ def test_weights_that_expect_other_pixels_are_refused_before_anything_is_made(
     assert "weights expect pixels by mean (0.5, 0.5, 0.5)" in line
     assert "the configuration gives mean (0.7, 0.5, 0.7)" in line
     assert not place.exists()
+
+
+def test_where_nothing_is_asked_there_is_no_line_before_the_first_step(
+    program, pretrain_arguments, source, tmp_path
+):
+    extra = (f"--config.init_from={source}",)
+    done = program.run(*pretrain_arguments(tmp_path, steps=2, extra=extra))
+    assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in lines_of(tmp_path)] == [2]
+    assert "as it starts" not in done.stderr
