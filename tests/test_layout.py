@@ -133,6 +133,11 @@ RULES = {
     # Encoders of others in, ours out: files and names, no data.
     "weights": "weights checkpoint fingerprint provenance model",
     "weights.names": "model jax flax",
+    # Programs: traced from the encoder, written by what each ecosystem has for it.
+    "weights.function": "model views.compose weights.names jax flax",
+    "weights.onnx_graph": "model provenance weights onnx",
+    "weights.saved_model": "model provenance weights jax tensorflow",
+    "weights.jax_program": "model provenance views.compose weights jax",
     "weights.label": "fingerprint provenance model weights.names",
     "workdir": "config",
     "telemetry": "clu tensorflow tensorboard",
@@ -143,7 +148,7 @@ CORE += ("evaluate.supervised", "evaluate.finetune_step")
 NOT_IN_CORE = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "argparse", "logging"}
 # Seconds at import, or a clash with the accelerator's memory: only where a function needs them.
 INSIDE_FUNCTIONS = {"clu", "tensorboard", "matplotlib", "tensorflow", "tensorflow_datasets"}
-INSIDE_FUNCTIONS |= {"apache_beam", "fsspec", "sklearn"}
+INSIDE_FUNCTIONS |= {"apache_beam", "fsspec", "sklearn", "onnx"}
 TENSORFLOW_AT_THE_TOP = {"input.reader"}
 # Words that say where a thing was put, not what it is.
 FORBIDDEN_STEMS = {"utils", "util", "common", "misc", "helpers", "helper"}
