@@ -24,6 +24,7 @@ RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
     "cli": f"{SERVICES} views prepare pretrain.preview input evaluate image_hash bench experiment"
+    " weights"
     " jax",
     "bench": "bench_probe bench_extract config records mesh views input pretrain jax",
     "bench_extract": "encode records mesh model evaluate.extract jax flax",
@@ -134,6 +135,14 @@ RULES = {
     "weights": "weights checkpoint fingerprint provenance model",
     "weights.names": "model jax flax",
     "weights.label": "fingerprint provenance model weights.names",
+    "weights.safetensors_file": "",
+    "weights.flat_files": "provenance model weights workdir",
+    "weights.timm_folder": "provenance model weights workdir",
+    "weights.card_results": "checkpoint records",
+    "weights.card_text": "provenance weights.card_results",
+    # Commercial use is rolled up as a mix's is.
+    "weights.model_card": "provenance weights prepare.terms yaml",
+    "weights.usage": "provenance",
     "workdir": "config",
     "telemetry": "clu tensorflow tensorboard",
     "pictures": "matplotlib",
