@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from histo_simclr import checkpoint
 from histo_simclr.provenance import Provenance
 from histo_simclr.weights import names
 
@@ -74,7 +75,5 @@ def made_up(golden_weights):
 @pytest.fixture(scope="session")
 def checkpoint_at(tmp_path_factory, made_up, looks):
     """Folder of a checkpoint of `looks`."""
-    from histo_simclr import checkpoint
-
     folder = tmp_path_factory.mktemp("pretrained") / "encoder"
     return checkpoint.write_encoder(folder, made_up("resnet18"), looks)
