@@ -109,6 +109,13 @@ def _write_views(args: argparse.Namespace) -> None:
     print(f"wrote {args.out}: {args.patches} patches, {args.pairs} pairs of views of each")
 
 
+def _import(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.weights import importing
+
+    importing.add_arguments(sub)
+    sub.set_defaults(run=importing.run)
+
+
 def _bench(sub: argparse.ArgumentParser) -> None:
     from histo_simclr import bench
 
@@ -123,11 +130,20 @@ def _experiment(sub: argparse.ArgumentParser) -> None:
     sub.set_defaults(run=command.run)
 
 
+def _export(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.weights import exporting
+
+    exporting.add_arguments(sub)
+    sub.set_defaults(run=exporting.run)
+
+
 COMMANDS = {
     "datasets": (_datasets, "the registry of cohorts: list, show, check a data directory"),
     "prepare": (_prepare, "patch images or a TFDS set → a record set"),
     "mix": (_mix, "record sets → a mix: which patches to pretrain on"),
     "views": (_views, "a picture of patches beside their views"),
+    "import": (_import, "weights that others made → a checkpoint"),
     "experiment": (_experiment, "the paper's experiments: run or print their commands, collect"),
+    "export": (_export, "a checkpoint → torch, timm, safetensors, Hugging Face, ONNX, …"),
     "bench": (_bench, "how fast input, views, step and probe run here; what the step costs"),
 }

@@ -24,7 +24,7 @@ RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
     "cli": f"{SERVICES} views prepare pretrain.preview input evaluate image_hash bench experiment"
-    " jax",
+    " weights jax",
     "bench": "bench_probe bench_extract config records mesh views input pretrain jax",
     "bench_extract": "encode records mesh model evaluate.extract jax flax",
     "bench_probe": "evaluate.heads evaluate.knn evaluate.probe jax sklearn",
@@ -138,7 +138,26 @@ RULES = {
     "weights.onnx_graph": "model provenance weights onnx",
     "weights.saved_model": "model provenance weights jax tensorflow",
     "weights.jax_program": "model provenance views.compose weights jax",
+    # What others wrote is read by modules that know neither JAX nor our files.
+    "weights.tensors": "",
+    "weights.torch_values": "weights.tensors",
+    "weights.torch_pickle": "weights.torch_values",
+    "weights.torch_file": "weights.torch_pickle weights.torch_values",
+    "weights.formats": "weights.label weights.tensors weights.torch_file weights.torch_values"
+    " safetensors onnx",
+    "weights.sound": "weights.tensors",
+    "weights.sources": "",
+    "weights.strangers": "model",
+    "weights.layouts": "model weights.names weights.strangers",
     "weights.label": "fingerprint provenance model weights.names",
+    "weights.safetensors_file": "",
+    "weights.flat_files": "provenance model weights workdir",
+    "weights.timm_folder": "provenance model weights workdir",
+    "weights.card_results": "checkpoint records",
+    "weights.card_text": "provenance weights.card_results",
+    # Commercial use is rolled up as a mix's is.
+    "weights.model_card": "provenance weights prepare.terms yaml",
+    "weights.usage": "provenance",
     "workdir": "config",
     "telemetry": "clu tensorflow tensorboard",
     "pictures": "matplotlib",
@@ -148,7 +167,7 @@ CORE += ("evaluate.supervised", "evaluate.finetune_step")
 NOT_IN_CORE = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "argparse", "logging"}
 # Seconds at import, or a clash with the accelerator's memory: only where a function needs them.
 INSIDE_FUNCTIONS = {"clu", "tensorboard", "matplotlib", "tensorflow", "tensorflow_datasets"}
-INSIDE_FUNCTIONS |= {"apache_beam", "fsspec", "sklearn", "onnx"}
+INSIDE_FUNCTIONS |= {"apache_beam", "fsspec", "sklearn", "safetensors", "onnx"}
 TENSORFLOW_AT_THE_TOP = {"input.reader"}
 # Words that say where a thing was put, not what it is.
 FORBIDDEN_STEMS = {"utils", "util", "common", "misc", "helpers", "helper"}

@@ -97,7 +97,7 @@ def _model(width: int, provenance: Provenance, label: dict[str, Any]) -> Any:
     told = {
         "mean": ",".join(map(str, provenance.mean)),
         "std": ",".join(map(str, provenance.std)),
-        "mpp": ",".join(map(str, provenance.mpp)),
+        "mpp": ",".join(str(each) for each in provenance.mpp if each),
         "license": _license(provenance),
         KEY: json.dumps(label),
     }
