@@ -129,10 +129,16 @@ RULES = {
     # The public interface: an encoder from any file, to call.
     "encoder": "encode checkpoint input_check model mesh provenance weights jax",
     "input_check": "provenance",
-    "checkpoint": "provenance fingerprint state model mesh jax flax orbax google_crc32c",
+    "checkpoint": "checkpoint_items provenance fingerprint state model jax flax orbax",
+    "checkpoint_items": "provenance jax orbax google_crc32c",
     # Encoders of others in, ours out: files and names, no data.
     "weights": "weights checkpoint fingerprint provenance model",
     "weights.names": "model jax flax",
+    # Programs: traced from the encoder, written by what each ecosystem has for it.
+    "weights.function": "model views.compose weights.names jax flax",
+    "weights.onnx_graph": "model provenance weights onnx",
+    "weights.saved_model": "model provenance weights jax tensorflow",
+    "weights.jax_program": "model provenance views.compose weights jax",
     # What others wrote is read by modules that know neither JAX nor our files.
     "weights.tensors": "",
     "weights.torch_values": "weights.tensors",

@@ -1,11 +1,20 @@
-"""Encoders to export: real shapes, made-up weights, batch statistics that are not the initial."""
+"""Encoders to export: made-up ones, those of the reference values; and real patches."""
 
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
 import numpy as np
 import pytest
 
-from histo_simclr import checkpoint
+from histo_simclr import checkpoint, encode
+from histo_simclr import mesh as meshes
+from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
 from histo_simclr.weights import names
+
+Golden = tuple[ResNet, Provenance]
 
 COHORTS = {
     "pcam": {
@@ -77,3 +86,69 @@ def checkpoint_at(tmp_path_factory, made_up, looks):
     """Folder of a checkpoint of `looks`."""
     folder = tmp_path_factory.mktemp("pretrained") / "encoder"
     return checkpoint.write_encoder(folder, made_up("resnet18"), looks)
+
+
+@pytest.fixture(scope="session")
+def golden_encoder(golden_dir, golden_weights) -> Callable[[str], Golden]:
+    """golden_encoder(arch): the encoder that torchvision's reference features are of, at 96 px."""
+
+    def make(arch: str) -> Golden:
+        tensors = golden_weights.resnet(arch)
+        with np.load(golden_dir / "resnet_eval.npz") as stored:
+            tensors |= {n: stored[f"{arch}/running/{n}"] for n in tensors if "running_" in n}
+        looks = Provenance(
+            arch=arch,
+            hidden=0,
+            out=0,
+            px=96,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            mpp=(0.0, 0.5, 1.0),
+            mix={"cohorts": {"a": {"license": "CC0-1.0"}, "b": {"license": "CC-BY-4.0"}}},
+            config={},
+            versions={},
+            revision="",
+        )
+        return names.from_torch(tensors, arch), looks
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tinted_encoder(golden_encoder) -> Golden:
+    """A ResNet-18 whose channels have statistics of their own, so that their order shows."""
+    encoder, looks = golden_encoder("resnet18")
+    return encoder, dataclasses.replace(looks, mean=(0.7, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+
+
+@pytest.fixture(scope="session")
+def own_features(tinted_encoder) -> Callable[[np.ndarray], np.ndarray]:
+    """own_features(patches): what the checkpoint itself makes of them, by `encode`."""
+    encoder, looks = tinted_encoder
+    mesh = meshes.local(1)
+    run = encode.encoding(encoder, px=looks.px, mean=looks.mean, std=looks.std, mesh=mesh)
+    return lambda patches: np.asarray(run(jax.device_put(patches, meshes.replicated(mesh))))
+
+
+@pytest.fixture(scope="session")
+def golden_patches(golden_weights) -> np.ndarray:
+    """(2, 96, 96, 3) uint8: what the reference features `…/features_96px` were computed from."""
+    return golden_weights.images(1)[:, :96, :96]
+
+
+@pytest.fixture(scope="session")
+def golden_features(golden_dir) -> Callable[[str], np.ndarray]:
+    """golden_features(arch): torchvision's features of `golden_patches`, (2, D) float64."""
+    stored = np.load(golden_dir / "resnet_eval.npz")
+    return lambda arch: stored[f"{arch}/features_96px"]
+
+
+@pytest.fixture(scope="session")
+def real_patches(cmu: Path) -> np.ndarray:
+    """(64, 96, 96, 3) uint8 from the middle of a slide."""
+    import tifffile
+
+    pixels = tifffile.imread(cmu, level=0)[1000 : 1000 + 8 * 96, 700 : 700 + 8 * 96]
+    return np.ascontiguousarray(
+        pixels.reshape(8, 96, 8, 96, 3).swapaxes(1, 2).reshape(64, 96, 96, 3)
+    )
