@@ -8,6 +8,8 @@ from pathlib import Path
 
 from histo_simclr.provenance import Provenance
 
+# Of files, by habit; folders have none.
+SUFFIXES = {"torch": "pth", "safetensors": "safetensors", "npz": "npz", "onnx": "onnx"}
 _TORCH_INPUT = "(torch.tensor(patches).permute(0, 3, 1, 2) / 255 - mean) / std"
 _TEMPLATES = {
     "torch": """\
