@@ -1,15 +1,22 @@
-"""Encoders to export: made-up ones, those of the reference values; and real patches."""
+"""What the tests of weights share.
+
+Files of torch.save that torch wrote; encoders to export, made up and of the reference values; real
+patches.
+"""
 
 import dataclasses
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from histo_simclr import checkpoint, encode
 from histo_simclr import mesh as meshes
+from histo_simclr.model import resnet
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
 from histo_simclr.weights import names
@@ -36,6 +43,35 @@ COHORTS = {
         "commercial_use": "no",
     },
 }
+
+
+@pytest.fixture(scope="session")
+def ciga(golden_dir, tmp_path_factory) -> Path:
+    """Folder of the stand-ins for the paper's files, unpacked."""
+    folder = tmp_path_factory.mktemp("ciga")
+    with tarfile.open(golden_dir / "ciga.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_arch():
+    """An architecture of one block a stage, under the name "small"."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(resnet.STAGE_BLOCKS, "small", (1, 1, 1, 1))
+        yield "small"
+
+
+@pytest.fixture(scope="session")
+def state(small_arch) -> dict[str, np.ndarray]:
+    """Tensors of a small network by torchvision's names, no two alike, variances positive."""
+    network = resnet.ResNet(small_arch, rngs=nnx.Rngs(5))
+    rng = np.random.default_rng(0)
+    found = names.to_torch(network)
+    for name, array in found.items():
+        if array.ndim == 1:
+            found[name] = rng.uniform(0.5, 1.5, array.shape).astype(np.float32)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -20,22 +20,15 @@ from histo_simclr.weights import exporting, foreign, label, names
 TENSORS = ("torch", "safetensors", "npz", "timm", "hf")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small():
-    """An architecture that takes less time; what is real is in test_ecosystem.py."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(resnet.STAGE_BLOCKS, "small", (1, 1, 1, 1))
-        yield
+@pytest.fixture(scope="module")
+def small_looks(looks, small_arch):
+    return dataclasses.replace(looks, arch=small_arch)
 
 
 @pytest.fixture(scope="module")
-def small_looks(looks):
-    return dataclasses.replace(looks, arch="small")
-
-
-@pytest.fixture(scope="module")
-def checkpoint_at(small, small_looks, tmp_path_factory):
-    encoder = resnet.ResNet("small", rngs=nnx.Rngs(1))
+def checkpoint_at(small_looks, tmp_path_factory):
+    # Takes less time than the real ones, which test_ecosystem.py exports.
+    encoder = resnet.ResNet(small_looks.arch, rngs=nnx.Rngs(1))
     encoder.eval()
     folder = tmp_path_factory.mktemp("pretrained") / "encoder"
     return checkpoint.write_encoder(folder, encoder, small_looks)

@@ -8,10 +8,22 @@ import pytest
 from histo_simclr.weights import exporting, label, timm_folder
 
 # Of timm.models._pretrained.PretrainedCfg (0.9.16 to 1.0.31): any other key makes timm raise.
-KNOWN = set(
-    "input_size fixed_input_size interpolation crop_pct crop_mode mean std num_classes pool_size"
-    " first_conv classifier license custom_load paper_ids".split()
-)
+KNOWN = {
+    "input_size",
+    "fixed_input_size",
+    "interpolation",
+    "crop_pct",
+    "crop_mode",
+    "mean",
+    "std",
+    "num_classes",
+    "pool_size",
+    "first_conv",
+    "classifier",
+    "license",
+    "custom_load",
+    "paper_ids",
+}
 
 
 @pytest.fixture(scope="module")
