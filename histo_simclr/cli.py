@@ -140,6 +140,13 @@ def _inspect(sub: argparse.ArgumentParser) -> None:
     sub.set_defaults(run=command.run)
 
 
+def _export(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.weights import exporting
+
+    exporting.add_arguments(sub)
+    sub.set_defaults(run=exporting.run)
+
+
 COMMANDS = {
     "datasets": (_datasets, "the registry of cohorts: list, show, check a data directory"),
     "prepare": (_prepare, "patch images or a TFDS set → a record set"),
@@ -148,5 +155,6 @@ COMMANDS = {
     "import": (_import, "weights that others made → a checkpoint"),
     "inspect": (_inspect, "what is this, what did it see, may I use it?"),
     "experiment": (_experiment, "the paper's experiments: run or print their commands, collect"),
+    "export": (_export, "a checkpoint → torch, timm, safetensors, Hugging Face, ONNX, …"),
     "bench": (_bench, "how fast input, views, step and probe run here; what the step costs"),
 }

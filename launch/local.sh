@@ -11,13 +11,16 @@
 #
 #   PYTHON                     the Python that makes .venv (3.11 to 3.13; default: the first found)
 #   HISTO_SIMCLR_ACCELERATOR   cpu, cuda12, cuda13 or tpu, instead of what the machine seems to have
-#   HISTO_SIMCLR_EXTRA         beam or dataflow: another environment, .venv-beam or .venv-dataflow,
-#                              with that extra too, pinned by launch/beam_constraints.txt
+#   HISTO_SIMCLR_EXTRA         beam, dataflow or ecosystem: another environment, .venv-beam and so
+#                              on, with that extra too; for the first two launch/beam_constraints.txt
+#                              pins what lies beside it
 set -euo pipefail
 
 root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 extra=${HISTO_SIMCLR_EXTRA:-}
-name=.venv${extra:+-$extra} # Beam needs older packages than we do, so it has an environment of its own
+# Beam needs older packages than we do, and the ecosystem (PyTorch, timm, transformers) is large and
+# tells the tests of exports apart from the rest: each has an environment of its own.
+name=.venv${extra:+-$extra}
 venv=$root/$name
 stamp=$venv/histo-simclr.txt # first line: what it is for; rest: what was installed. Written last.
 log=$root/$name.log
@@ -29,9 +32,11 @@ fail() {
   exit 1
 }
 
+constraints="" # a file below the root
 case $extra in
-  "" | beam | dataflow) ;;
-  *) fail "HISTO_SIMCLR_EXTRA=$extra: unknown; set beam or dataflow, or none" ;;
+  "" | ecosystem) ;;
+  beam | dataflow) constraints=launch/beam_constraints.txt ;;
+  *) fail "HISTO_SIMCLR_EXTRA=$extra: unknown; set beam, dataflow or ecosystem, or none" ;;
 esac
 
 accelerator() {
@@ -67,7 +72,7 @@ accelerator() {
 
 # What the environment has to be; read without starting anything, so that a ready one costs nothing.
 wanted_packages() {
-  cat "$root/requirements.txt" "$root/pyproject.toml" ${extra:+"$root/launch/beam_constraints.txt"}
+  cat "$root/requirements.txt" "$root/pyproject.toml" ${constraints:+"$root/$constraints"}
 }
 
 # Is it ready for accelerator $1? One made for GPU or TPU also serves the CPU: on a cluster the
@@ -122,7 +127,7 @@ prepare() {
   cp "$stamp" "$venv/stamp.old"
   echo "$unfinished" >"$stamp"
   if ! (cd "$root" && "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
-    ${extra:+--constraint launch/beam_constraints.txt} --editable ".[$extras]") >"$log" 2>&1; then
+    ${constraints:+--constraint "$constraints"} --editable ".[$extras]") >"$log" 2>&1; then
     # While it resolves and downloads, pip changes nothing.
     grep -q "^Installing collected packages" "$log" || mv "$venv/stamp.old" "$stamp"
     fail "pip could not install the packages: $(grep -m 1 ERROR "$log" || tail -n 1 "$log");" \

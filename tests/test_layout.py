@@ -141,6 +141,12 @@ RULES = {
     # Encoders of others in, ours out: files and names, no data.
     "weights": "weights checkpoint fingerprint provenance model",
     "weights.names": "model jax flax",
+    # Programs: traced from the encoder, or written in another library's operations.
+    "weights.blocks": "weights.names",
+    "weights.function": "model views.compose weights.names jax flax",
+    "weights.onnx_graph": "model provenance weights onnx",
+    "weights.saved_model": "model provenance weights tensorflow",
+    "weights.jax_program": "model provenance views.compose weights jax",
     # What others wrote is read by modules that know neither JAX nor our files.
     "weights.tensors": "",
     "weights.torch_values": "weights.tensors",
@@ -153,6 +159,14 @@ RULES = {
     "weights.strangers": "model",
     "weights.layouts": "model weights.names weights.strangers",
     "weights.label": "fingerprint provenance model weights.names",
+    "weights.safetensors_file": "",
+    "weights.flat_files": "provenance model weights workdir",
+    "weights.timm_folder": "provenance model weights workdir",
+    "weights.card_results": "checkpoint records",
+    "weights.card_text": "provenance weights.card_results",
+    # Commercial use is rolled up as a mix's is.
+    "weights.model_card": "provenance weights prepare.terms yaml",
+    "weights.usage": "provenance",
     "workdir": "config",
     "telemetry": "clu tensorflow tensorboard",
     "pictures": "matplotlib",

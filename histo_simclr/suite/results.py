@@ -67,7 +67,10 @@ def gather(
             "settings": settings,
             "tasks": {task.name: _task(task, exposed[task.name]) for task in opened},
             "encoders": {
-                each.name: {"kind": each.kind, "description": description(each)} | each.about
+                # The digest says which checkpoint it was, to whoever attaches the results to it.
+                each.name: {"kind": each.kind, "digest": each.digest}
+                | {"description": description(each)}
+                | each.about
                 for each in found
             },
             "rows": rows,

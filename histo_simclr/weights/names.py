@@ -5,7 +5,7 @@ out); a BatchNorm's weight, bias, running_mean and running_var are our scale, bi
 Nothing but names and the order of axes changes, so both ways are exact.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -35,15 +35,19 @@ def shapes(arch: str) -> dict[str, tuple[int, ...]]:
 def to_torch(encoder: ResNet) -> dict[str, np.ndarray]:
     """The tensors of `shapes`, in its order: float32, convolutions (out, in, height, width)."""
     found = {}
-    for name, leaf in _leaves(encoder):
-        array = np.asarray(leaf, np.float32)
-        # A copy in torch's order: writers take the bytes as they lie.
-        found[name] = (
-            np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if array.ndim == 4 else array
-        )
+    for name, array in one_by_one(encoder):
+        found[name] = array
         if name.endswith("running_var"):
             found[name.replace("running_var", BATCHES)] = np.zeros((), np.int64)
     return found
+
+
+def one_by_one(encoder: ResNet) -> Iterator[tuple[str, np.ndarray]]:
+    """The same without `num_batches_tracked`, for writers that need not hold a second encoder."""
+    for name, leaf in _leaves(encoder):
+        array = np.asarray(leaf, np.float32)
+        # A copy in torch's order: writers take the bytes as they lie.
+        yield name, np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if array.ndim == 4 else array
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], arch: str) -> ResNet:
@@ -64,7 +68,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], arch: str) -> ResNet:
     named = jax.tree_util.tree_flatten_with_path(state)
     loaded = []
     for path, leaf in named[0]:
-        name = _name(path)
+        name = name_of(path)
         array = np.asarray(tensors[name], np.float32)
         if array.ndim == 4:
             array = array.transpose(2, 3, 1, 0)
@@ -78,10 +82,13 @@ def from_torch(tensors: Mapping[str, np.ndarray], arch: str) -> ResNet:
 
 def _leaves(encoder: ResNet) -> list[tuple[str, jax.Array]]:
     leaves = jax.tree_util.tree_leaves_with_path(nnx.state(encoder))
-    return sorted(((_name(path), leaf) for path, leaf in leaves), key=lambda each: _order(each[0]))
+    return sorted(
+        ((name_of(path), leaf) for path, leaf in leaves), key=lambda each: _order(each[0])
+    )
 
 
-def _name(path: tuple) -> str:
+def name_of(path: tuple) -> str:
+    """Torchvision's name of a leaf, given its path (jax.tree_util) in an encoder's state."""
     parts = [str(getattr(part, "key", part)) for part in path if hasattr(part, "key")]
     *module, leaf = parts
     return ".".join((*module, "weight" if leaf == "kernel" else _NORM[leaf]))

@@ -133,6 +133,32 @@ def test_an_unknown_accelerator_is_refused(sandbox):
     assert not (sandbox.root / ".venv").exists()
 
 
+@pytest.mark.parametrize(
+    ("extra", "constrained"), [("beam", True), ("dataflow", True), ("ecosystem", False)]
+)
+def test_an_extra_has_an_environment_of_its_own(sandbox, extra, constrained):
+    constraints = sandbox.root / "launch/beam_constraints.txt"
+    constraints.write_text("numpy<2\n")
+    code, _, stderr = sandbox.run(HISTO_SIMCLR_EXTRA=extra)
+    assert code == 0
+    assert f".venv-{extra} is ready" in stderr
+    assert not (sandbox.root / ".venv").exists()
+    (install,) = sandbox.calls("pip install")
+    assert install.endswith(f"--editable .[dev,{extra}]")
+    assert ("--constraint launch/beam_constraints.txt" in install) == constrained
+    # Only who is constrained is brought up to date when the constraints change.
+    constraints.write_text("numpy<3\n")
+    sandbox.run(HISTO_SIMCLR_EXTRA=extra)
+    assert bool(sandbox.calls("pip install")) == constrained
+
+
+def test_an_unknown_extra_is_refused(sandbox):
+    code, _, stderr = sandbox.run(HISTO_SIMCLR_EXTRA="jam")
+    assert code != 0
+    assert "HISTO_SIMCLR_EXTRA=jam: unknown; set beam, dataflow or ecosystem, or none" in stderr
+    assert not (sandbox.root / ".venv-jam").exists()
+
+
 def test_an_environment_for_a_gpu_also_serves_the_cpu(sandbox):
     sandbox.run(HISTO_SIMCLR_ACCELERATOR="cuda13")
     sandbox.calls("")

@@ -1,0 +1,81 @@
+"""An encoder as a pure function of its named tensors, which exported programs are traced from.
+
+The tensors stay arguments, under torchvision's names and in its layout: a program is then a few
+kilobytes, its weights lie beside it once, and whoever wants them back reads them as they are.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+
+import jax
+import numpy as np
+from flax import nnx
+
+from histo_simclr.model.resnet import ResNet
+from histo_simclr.views import compose
+from histo_simclr.weights import names
+
+CHUNK = 32  # patches at a time: R101 at 224 px then holds less than its weights in activations
+
+
+def of_tensors(arch: str) -> Callable[[Mapping[str, jax.Array], jax.Array], jax.Array]:
+    """(tensors, images) → features, to be traced.
+
+    Args:
+      arch: one of resnet.ARCHS.
+
+    Returns:
+      A function of the tensors, by name, and of (B, H, W, 3) float32 normalized images, giving
+      (B, num_features) float32. Products are at the highest precision that a device has: by
+      default GPUs round float32 factors to 10 bits and TPUs to 8, and features would differ by
+      more than what tells one encoder from another.
+    """
+    frame = nnx.eval_shape(lambda: ResNet(arch, rngs=nnx.Rngs(0)))
+    frame.eval()
+    graph, state = nnx.split(frame)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(state)
+    order = [names.name_of(path) for path, _ in leaves]
+
+    def encode(tensors: Mapping[str, jax.Array], images: jax.Array) -> jax.Array:
+        arrays = [_ours(tensors[name]) for name in order]
+        with jax.default_matmul_precision("highest"):
+            return nnx.merge(graph, jax.tree.unflatten(structure, arrays))(images)
+
+    return encode
+
+
+def shapes_of(arch: str) -> dict[str, tuple[int, ...]]:
+    """Name → shape of what features depend on, in the order of `names.one_by_one`."""
+    shapes = names.shapes(arch)
+    return {name: shape for name, shape in shapes.items() if not name.endswith(names.BATCHES)}
+
+
+@contextlib.contextmanager
+def without_places() -> Iterator[None]:
+    """Programs lowered inside name no files of this machine as their operations' origin."""
+    option = "jax_hlo_source_file_canonicalization_regex"
+    before = jax.config.values[option]
+    jax.config.update(option, ".*")
+    try:
+        yield
+    finally:
+        jax.config.update(option, before)
+
+
+def pictures(patches: np.ndarray, px: int) -> Iterator[np.ndarray]:
+    """What programs take that normalize but do not resize, CHUNK patches at a time.
+
+    Args:
+      patches: (N, H, W, 3) uint8, of any side; resized as the encoder's own views are.
+      px: side that the program was written for.
+
+    Yields:
+      (n, px, px, 3) float32 in [0, 1].
+    """
+    for start in range(0, len(patches), CHUNK):
+        chunk = patches[start : start + CHUNK]
+        yield np.asarray(compose.plain_view(chunk, px=px, mean=(0, 0, 0), std=(1, 1, 1)))
+
+
+def _ours(tensor: jax.Array) -> jax.Array:
+    return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor
