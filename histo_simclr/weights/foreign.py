@@ -130,8 +130,9 @@ def translate(
     plan = layouts.plan(shapes, where=path, arch=arch)
     _check_arch(plan.arch, own.provenance.arch if own else contents.arch, path)
     if own is not None:
+        _check_digest(contents, plan, own, path)
         encoder, converted = _encoder(contents, plan)
-        _check_own(encoder, own, path)
+        fingerprint.check(encoder, own.provenance, own.fingerprint, where=path)
         return Translation(encoder, own.provenance, contents, plan, converted, None)
     sha256 = _sha256(contents.file)
     known = sources.settle(
@@ -162,14 +163,14 @@ def _check_arch(found: str, stated: str, path: Path) -> None:
         )
 
 
-def _check_own(encoder: ResNet, own: label.Label, path: Path) -> None:
-    if label.model_sha256(names.to_torch(encoder)) != own.model_sha256:
+def _check_digest(contents: Contents, plan: layouts.Plan, own: label.Label, path: Path) -> None:
+    # Of the file's tensors, one at a time, not of the encoder's, which would all be copied.
+    if label.model_sha256(sound.Sound(contents.tensors, plan.loaded, path)) != own.model_sha256:
         raise InputError(
             "holds other weights than its label states",
             where=path,
             way_out="get it anew, with the files that lay beside it",
         )
-    fingerprint.check(encoder, own.provenance, own.fingerprint, where=path)
 
 
 def left_out(contents: Contents, plan: layouts.Plan) -> dict[str, list[str]]:
