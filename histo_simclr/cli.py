@@ -109,6 +109,13 @@ def _write_views(args: argparse.Namespace) -> None:
     print(f"wrote {args.out}: {args.patches} patches, {args.pairs} pairs of views of each")
 
 
+def _look(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.maps import command
+
+    command.add_arguments(sub)
+    sub.set_defaults(run=command.run)
+
+
 def _bench(sub: argparse.ArgumentParser) -> None:
     from histo_simclr import bench
 
@@ -128,6 +135,7 @@ COMMANDS = {
     "prepare": (_prepare, "patch images or a TFDS set → a record set"),
     "mix": (_mix, "record sets → a mix: which patches to pretrain on"),
     "views": (_views, "a picture of patches beside their views"),
+    "look": (_look, "features of slides → pages with clusters, heat map, neighbors; GeoJSON"),
     "experiment": (_experiment, "the paper's experiments: run or print their commands, collect"),
     "bench": (_bench, "how fast input, views, step and probe run here; what the step costs"),
 }

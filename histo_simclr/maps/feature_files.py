@@ -75,6 +75,19 @@ def find(place: str | Path) -> list[Path]:
     return found
 
 
+def count(path: Path) -> int:
+    """How many patches a file has.
+
+    Raises:
+      InputError: not readable.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return len(file["features"])
+    except (OSError, KeyError) as error:
+        raise _unreadable(path, error) from error
+
+
 def read(path: Path) -> SlideFeatures:
     """One slide.
 
