@@ -55,7 +55,7 @@ def fit(features: np.ndarray, *, cluster_count: int, seed: int) -> Fitted:
     order = [each for each in np.argsort(-sizes, kind="stable") if sizes[each]]
     mean = unit.mean(0, dtype=np.float64)
     axes = np.zeros((COMPONENTS, unit.shape[1]))
-    if len(unit) > 1:
+    if np.ptp(unit, axis=0).any():
         count = min(COMPONENTS, *unit.shape)
         # Exact, and its signs are fixed: the random solver would depend on one more seed.
         fitted = PCA(count, svd_solver="full" if len(unit) < unit.shape[1] else "covariance_eigh")

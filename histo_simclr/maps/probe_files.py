@@ -42,7 +42,8 @@ def read(path: str | Path) -> Probe:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # numpy leaves open what it finds to be torn.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except _TORN as error:
         found = "no such file" if not path.is_file() else "no npz file, or a torn one"
