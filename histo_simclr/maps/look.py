@@ -1,4 +1,4 @@
-"""Features of slides → a page and a GeoJSON file for each: clusters, colors, heat map, neighbors."""
+"""Features of slides → a page and a GeoJSON file each: clusters, colors, heat map, neighbors."""
 
 import sys
 from collections import Counter

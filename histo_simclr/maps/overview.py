@@ -32,7 +32,7 @@ def render(
     """
     lead = [
         page.Text(
-            f"{sum(gallery.counts):,} patches of {len(rows)} slides, "
+            f"{sum(gallery.counts):,} patches of {len(rows)} slide{'s' * (len(rows) > 1)}, "
             f"{gallery.unit.shape[1]} features by {gallery.encoder or 'an unnamed encoder'}. "
             "Clusters and colors are the same on all pages. Research software: nothing here is fit "
             "for diagnosis."

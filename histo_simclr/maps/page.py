@@ -104,7 +104,8 @@ def _facts(content: Content) -> list[str]:
     encoder = slide.encoder or "an encoder that the file does not name"
     model = f", weights {slide.model[:12]}" if slide.model else ""
     facts.append(f"{slide.features.shape[1]} features by {encoder}{model}")
-    among = f"{len(found.unit):,} patches of {len(found.slides)} slides"
+    slides = "1 slide" if len(found.slides) == 1 else f"{len(found.slides)} slides"
+    among = f"{len(found.unit):,} patches of {slides}"
     if len(found.unit) < sum(found.counts):
         among += f" (drawn from {sum(found.counts):,})"
     rule = "of other slides" if len(found.slides) > 1 else "of this slide"

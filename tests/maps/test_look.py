@@ -218,9 +218,7 @@ def test_a_single_slide_is_its_own_gallery(make, tmp_path, trident, grid, tissue
     folder = tmp_path / "features"
     trident(folder, "one", tissue_features(12, 0), grid(4, 3))
     index = make(tmp_path / "out", features=folder, places={})
-    assert (
-        "among 12 patches of 1 slides, of this slide only" in Tags(page(index.parent, "one")).text
-    )
+    assert "among 12 patches of 1 slide, of this slide only" in Tags(page(index.parent, "one")).text
 
 
 @pytest.mark.parametrize("trouble", ["exists", "no folder"])
