@@ -117,6 +117,11 @@ def _import(sub: argparse.ArgumentParser) -> None:
 
     importing.add_arguments(sub)
     sub.set_defaults(run=importing.run)
+def _look(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.maps import command
+
+    command.add_arguments(sub)
+    sub.set_defaults(run=command.run)
 
 
 def _bench(sub: argparse.ArgumentParser) -> None:
@@ -154,6 +159,7 @@ COMMANDS = {
     "views": (_views, "a picture of patches beside their views"),
     "import": (_import, "weights that others made → a checkpoint"),
     "inspect": (_inspect, "what is this, what did it see, may I use it?"),
+    "look": (_look, "features of slides → pages with clusters, heat map, neighbors; GeoJSON"),
     "experiment": (_experiment, "the paper's experiments: run or print their commands, collect"),
     "export": (_export, "a checkpoint → torch, timm, safetensors, Hugging Face, ONNX, …"),
     "bench": (_bench, "how fast input, views, step and probe run here; what the step costs"),

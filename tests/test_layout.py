@@ -25,6 +25,7 @@ RULES = {
     "__main__": "cli",
     "cli": f"{SERVICES} views prepare pretrain.preview input evaluate image_hash bench experiment"
     " weights inspecting jax",
+    " maps jax",
     "bench": "bench_probe bench_extract config records mesh views input pretrain jax",
     "bench_extract": "encode records mesh model evaluate.extract jax flax",
     "bench_probe": "evaluate.heads evaluate.knn evaluate.probe jax sklearn",
@@ -111,6 +112,16 @@ RULES = {
     "report": "report workdir jinja2",
     "report.looks": "report PIL",
     "report.figures": "pictures matplotlib",
+    # Pages of slides: features come from files, so only the fit of a probe knows an encoder.
+    "maps": "maps evaluate.clusters evaluate.neighbors report.page h5py sklearn",
+    "maps.slide_pictures": "slides PIL",
+    "maps.qupath": "",
+    "maps.look": "maps prepare.whole",
+    "maps.page": "maps report.page jinja2",
+    "maps.neighbor_index": "evaluate.neighbors usearch",
+    "maps.probe_files": "prepare.storage",
+    "maps.probe_fit": "maps.probe_files encoder records input evaluate",
+    "maps.command": "maps prepare.slide_list prepare.item",
     "prepare": "prepare slides records tables image_hash provenance PIL pyarrow"
     " yaml tensorflow_datasets tensorflow",
     # A test split is held out as a validation part is: whole groups, balanced classes.

@@ -31,6 +31,22 @@ class Probed(NamedTuple):
     validation: list[float]
 
 
+class Fitted(NamedTuple):
+    """A probe to keep: features f (n, D) as they come give logits f @ weights + bias.
+
+    Fields:
+      weights: (D, K); what standardizes features is part of them and of the bias.
+      bias: (K,).
+      strength: C, chosen among the candidates.
+      validation: cross-entropy of each candidate, each example judged out of fold.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    strength: float
+    validation: list[float]
+
+
 def probe(
     train: np.ndarray,
     test: np.ndarray,
@@ -91,6 +107,52 @@ def cross_validated(
       NotConverged: a probe stopped short of its optimum.
     """
     checks.check_features(train, test)
+    final, strength, losses = _chosen(
+        train,
+        labels,
+        groups,
+        num_classes=num_classes,
+        strengths=strengths,
+        folds=folds,
+        seed=seed,
+    )
+    probabilities = heads.probabilities(final, test, fold=0, strength=0)
+    return Probed(probabilities, train.shape[1], strength, losses)
+
+
+def fit(
+    train: np.ndarray,
+    *,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    num_classes: int,
+    strengths: tuple[float, ...],
+    folds: int,
+    seed: int,
+) -> Fitted:
+    """The probe of `cross_validated`, to be used on features that come later.
+
+    Args, Raises: see there.
+    """
+    checks.check_features(train, train)
+    final, strength, losses = _chosen(
+        train,
+        labels,
+        groups,
+        num_classes=num_classes,
+        strengths=strengths,
+        folds=folds,
+        seed=seed,
+    )
+    weight, bias, mean, scale = (np.asarray(leaf, np.float64)[0] for leaf in final[:4])
+    weights = (weight[0] / scale).T
+    return Fitted(weights, bias[0] - mean @ weights, strength, losses)
+
+
+def _chosen(
+    train, labels, groups, *, num_classes, strengths, folds, seed
+) -> tuple[heads.Heads, float, list[float]]:
+    """The head of all of train at the best strength, that strength, and the losses of all."""
     checks.check_labels(labels, count=len(train), num_classes=num_classes)
     fold = grouped_folds(labels, groups, folds=folds, seed=seed)
     held = fold[None] == np.arange(fold.max() + 1)[:, None]
@@ -103,14 +165,10 @@ def cross_validated(
         )
         for index in range(len(strengths))
     ]
-    chosen = int(np.argmin(sums))
+    chosen = strengths[int(np.argmin(sums))]
     everything = np.ones((1, len(labels)), bool)
-    final = _solve(
-        train, labels, everything, num_classes=num_classes, strengths=(strengths[chosen],)
-    )
-    probabilities = heads.probabilities(final, test, fold=0, strength=0)
-    losses = [float(total / len(labels)) for total in sums]
-    return Probed(probabilities, train.shape[1], strengths[chosen], losses)
+    final = _solve(train, labels, everything, num_classes=num_classes, strengths=(chosen,))
+    return final, chosen, [float(total / len(labels)) for total in sums]
 
 
 def _solve(train, labels, folds, *, num_classes, strengths) -> heads.Heads:

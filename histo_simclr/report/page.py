@@ -25,6 +25,7 @@ class Cell:
       tone: "bad" or "open", the badge's color; never the only carrier of a meaning.
       best: whether it is the best of its column.
       code: whether it is to be typed: its words, with their hyphens, stay whole.
+      link: a file beside the page that the text leads to.
     """
 
     text: str
@@ -33,6 +34,7 @@ class Cell:
     tone: str = "open"
     best: bool = False
     code: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ def test_cross_validation_and_the_final_probe_are_scikit_learns(reference, monke
     )
     labels = reference.arrays["histogram/train_y"].astype(np.int64)
     groups = np.random.default_rng(0).integers(0, 25, len(labels)).astype(str)
+    settings = {"labels": labels, "groups": groups, "num_classes": labels.max() + 1}
+    settings |= {"strengths": STRENGTHS, "folds": 4, "seed": 1}
     with jax.enable_x64(True):
-        found = probe.cross_validated(
-            train, test, labels=labels, groups=groups, num_classes=labels.max() + 1,
-            strengths=STRENGTHS, folds=4, seed=1,
-        )  # fmt: skip
+        found = probe.cross_validated(train, test, **settings)
+        kept = probe.fit(train, **settings)
     fold = grouped_folds(labels, groups, folds=4, seed=1)
     for loss, strength in zip(found.validation, STRENGTHS, strict=True):
         out_of_fold = np.empty((len(labels), labels.max() + 1))
@@ -43,3 +43,8 @@ def test_cross_validation_and_the_final_probe_are_scikit_learns(reference, monke
     assert found.strength == STRENGTHS[int(np.argmin(found.validation))]
     expected = _judge(found.strength).fit(train, labels).predict_proba(test)
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+    # The probe to keep takes features as they come.
+    assert (kept.strength, kept.validation) == (found.strength, found.validation)
+    shares = np.exp(test @ kept.weights + kept.bias)
+    shares /= shares.sum(1, keepdims=True)
+    np.testing.assert_allclose(shares, expected, atol=1e-4)
