@@ -117,6 +117,8 @@ def _import(sub: argparse.ArgumentParser) -> None:
 
     importing.add_arguments(sub)
     sub.set_defaults(run=importing.run)
+
+
 def _look(sub: argparse.ArgumentParser) -> None:
     from histo_simclr.maps import command
 
