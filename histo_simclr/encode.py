@@ -32,10 +32,17 @@ def encoding(
       mesh: with the axis `data`; B is divisible by the number of its devices.
     """
     graph, state = nnx.split(encoder)
-    # By way of the host: what one device holds cannot go to those of other processes.
-    state = jax.device_put(jax.tree.map(np.asarray, state), meshes.replicated(mesh))
+    whole = meshes.replicated(mesh)
+    state = jax.device_put(jax.tree.map(functools.partial(_movable, mesh), state), whole)
     program = _program(_Structure(graph), mesh, px, tuple(map(float, mean)), tuple(map(float, std)))
     return functools.partial(program, state)
+
+
+def _movable(mesh: jax.sharding.Mesh, leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+    # By way of the host: what one device holds cannot go to those of other processes. What is
+    # there already stays, and takes no second place.
+    there = isinstance(leaf, jax.Array) and leaf.sharding.device_set == set(mesh.devices.flat)
+    return leaf if there else np.asarray(leaf)
 
 
 class _Structure:

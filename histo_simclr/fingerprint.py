@@ -57,7 +57,9 @@ def compute(encoder: ResNet, *, px: int, mean: Sequence[float], std: Sequence[fl
     # The training forbids transfers that nobody asked for; these are.
     with jax.transfer_guard("allow"), jax.default_matmul_precision("highest"):
         program = encode.encoding(encoder, px=px, mean=mean, std=std, mesh=mesh)
-        return np.asarray(program(jax.device_put(patches(), meshes.replicated(mesh))))
+        # One by one: all at once need more memory than the weights of a ResNet-50.
+        parts = [jax.device_put(each[None], meshes.replicated(mesh)) for each in patches()]
+        return np.concatenate([np.asarray(program(each)) for each in parts])
 
 
 def of_training(encoder: nnx.State, looks: Provenance) -> dict[str, Any]:
