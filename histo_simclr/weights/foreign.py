@@ -13,6 +13,7 @@ from histo_simclr.provenance import Provenance, git_revision, package_versions
 from histo_simclr.weights import formats, label, layouts, names, sound, sources, torch_file
 from histo_simclr.weights.formats import Contents
 
+_SAFETENSORS = b"\0\0\0\0{"  # upper half of the header's length, then the header
 _ONNX_HEADS = (b"\x08",)  # protobuf's first field of a ModelProto: the IR version
 
 
@@ -38,9 +39,12 @@ def tensors_of(path: str | Path) -> Contents:
         ) from error
     if zipfile.is_zipfile(path) and _is_npz(path):
         return formats.of_npz(path)
+    # Before torch: the length of a header may begin with the byte that a pickle begins with.
+    if head[4:9] == _SAFETENSORS:
+        return formats.of_safetensors(path)
     if torch_file.is_one(head):
         return formats.of_torch(path)
-    if head[8:9] == b"{" or path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
         return formats.of_safetensors(path)
     if head.startswith(_ONNX_HEADS) and path.suffix == ".onnx":
         return formats.of_onnx(path)
