@@ -134,10 +134,11 @@ RULES = {
     # Encoders of others in, ours out: files and names, no data.
     "weights": "weights checkpoint fingerprint provenance model",
     "weights.names": "model jax flax",
-    # Programs: traced from the encoder, written by what each ecosystem has for it.
+    # Programs: traced from the encoder, or written in another library's operations.
+    "weights.blocks": "weights.names",
     "weights.function": "model views.compose weights.names jax flax",
     "weights.onnx_graph": "model provenance weights onnx",
-    "weights.saved_model": "model provenance weights jax tensorflow",
+    "weights.saved_model": "model provenance weights tensorflow",
     "weights.jax_program": "model provenance views.compose weights jax",
     # What others wrote is read by modules that know neither JAX nor our files.
     "weights.tensors": "",

@@ -16,7 +16,7 @@ import numpy as np
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import BatchNorm, ResNet
 from histo_simclr.provenance import Provenance
-from histo_simclr.weights import function, names
+from histo_simclr.weights import blocks, function, names
 from histo_simclr.weights.label import KEY
 
 OPSET = 17
@@ -109,59 +109,46 @@ def _nodes(node: Callable[..., Any], provenance: Provenance) -> Iterator[Any]:
     """The network's nodes in order of computation; each is named for what it gives."""
     from onnx import numpy_helper
 
-    shapes = function.shapes_of(provenance.arch)
     for name, values in (("mean", provenance.mean), ("std", provenance.std)):
         value = np.asarray(values, np.float32).reshape(1, 3, 1, 1)
         yield node("Constant", [], [name], name=name, value=numpy_helper.from_array(value))
     yield node("Sub", [INPUT, "mean"], ["centered"], name="centered")
     yield node("Div", ["centered", "std"], ["normalized"], name="normalized")
-    yield from _conv_norm(node, shapes, "normalized", "conv1", "bn1", stride=2)
-    yield node("Relu", ["bn1"], ["relu"], name="relu")
+    yield from _layer_nodes(node, "normalized", blocks.STEM)
+    yield node("Relu", [blocks.STEM.norm], ["relu"], name="relu")
     window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
     yield node("MaxPool", ["relu"], ["maxpool"], name="maxpool", **window)
     x = "maxpool"
-    for block in _blocks(shapes):
-        yield from _block_nodes(node, shapes, x, block)
-        x = block
+    for block in blocks.of_arch(provenance.arch):
+        yield from _block_nodes(node, x, block)
+        x = block.name
     yield node("GlobalAveragePool", [x], ["avgpool"], name="avgpool")
     yield node("Flatten", ["avgpool"], [OUTPUT], name=OUTPUT, axis=1)
 
 
-def _block_nodes(node: Callable[..., Any], shapes: Shapes, x: str, block: str) -> Iterator[Any]:
-    """Convolutions with the stride on the first 3x3, and the shortcut; the result is `block`."""
-    count = 3 if f"{block}.conv3.weight" in shapes else 2
-    stride = 2 if block.endswith(".0") and not block.startswith("layer1") else 1
+def _block_nodes(node: Callable[..., Any], x: str, block: blocks.Block) -> Iterator[Any]:
     y = x
-    for number in range(1, count + 1):
-        conv, norm = f"{block}.conv{number}", f"{block}.bn{number}"
-        strided = number == count - 1
-        yield from _conv_norm(node, shapes, y, conv, norm, stride=stride if strided else 1)
-        y = norm
-        if number < count:
-            y = f"{block}.relu{number}"
-            yield node("Relu", [norm], [y], name=y)
-    shortcut = x
-    if f"{block}.downsample.0.weight" in shapes:
-        conv, shortcut = f"{block}.downsample.0", f"{block}.downsample.1"
-        yield from _conv_norm(node, shapes, x, conv, shortcut, stride=stride)
-    yield node("Add", [y, shortcut], [f"{block}.sum"], name=f"{block}.sum")
-    yield node("Relu", [f"{block}.sum"], [block], name=block)
+    for layer in block.layers:
+        yield from _layer_nodes(node, y, layer)
+        y = layer.norm
+        if layer is not block.layers[-1]:
+            y = f"{layer.norm}.relu"
+            yield node("Relu", [layer.norm], [y], name=y)
+    if block.shortcut:
+        yield from _layer_nodes(node, x, block.shortcut)
+        x = block.shortcut.norm
+    total = f"{block.name}.sum"
+    yield node("Add", [y, x], [total], name=total)
+    yield node("Relu", [total], [block.name], name=block.name)
 
 
-def _conv_norm(
-    node: Callable[..., Any], shapes: Shapes, x: str, conv: str, norm: str, *, stride: int
-) -> Iterator[Any]:
-    side = shapes[f"{conv}.weight"][-1]
+def _layer_nodes(node: Callable[..., Any], x: str, layer: blocks.Layer) -> Iterator[Any]:
+    conv, norm, side, stride = layer
     window = {"kernel_shape": [side] * 2, "strides": [stride] * 2, "pads": [side // 2] * 4}
     yield node("Conv", [x, f"{conv}.weight"], [conv], name=conv, **window)
     leaves = ("weight", "bias", "running_mean", "running_var")
     inputs = [conv, *(f"{norm}.{leaf}" for leaf in leaves)]
     yield node("BatchNormalization", inputs, [norm], name=norm, epsilon=BatchNorm.epsilon)
-
-
-def _blocks(shapes: Shapes) -> list[str]:
-    """`layer1.0`, …, in order."""
-    return list(dict.fromkeys(".".join(n.split(".")[:2]) for n in shapes if n.startswith("layer")))
 
 
 def _save(model: Any, encoder: ResNet, shapes: Shapes, file: BinaryIO) -> None:

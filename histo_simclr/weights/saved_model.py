@@ -1,25 +1,27 @@
-"""An encoder as a TensorFlow SavedModel, by jax2tf: for TF Serving, and wherever TensorFlow runs.
+"""An encoder as a TensorFlow SavedModel: for TF Serving, and wherever TensorFlow runs.
 
 `__call__` and `serving_default` take float32 images in [0, 1], normalize them inside, and give the
-features under two names: ours, and the one of Google's SimCLR modules. The function is compiled by
-XLA on whatever device it meets; the weights are variables under torchvision's names.
+features under two names: ours, and the one of Google's SimCLR modules.
+
+The graph is of TensorFlow's own operations. By jax2tf it would hold StableHLO of JAX's version,
+which TensorFlow reads only when it is as new: 2.21 refuses that of JAX 0.12.
 """
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from histo_simclr.errors import InputError
-from histo_simclr.model.resnet import ResNet
+from histo_simclr.model.resnet import BatchNorm, ResNet
 from histo_simclr.provenance import Provenance
-from histo_simclr.weights import function, names
+from histo_simclr.weights import blocks, function, names
 
 LABEL = Path("assets.extra/histo_simclr.json")  # TensorFlow's place for what it does not read
 OUTPUTS = ("features", "final_avg_pool")
-PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def write(encoder: ResNet, provenance: Provenance, label: dict[str, Any], out: Path) -> None:
@@ -38,8 +40,7 @@ def write(encoder: ResNet, provenance: Provenance, label: dict[str, Any], out: P
 
     module = _module(encoder, provenance)
     try:
-        with function.without_places():  # traced when it is saved
-            tf.saved_model.save(module, str(out), signatures={"serving_default": module.__call__})
+        tf.saved_model.save(module, str(out), signatures={"serving_default": module.__call__})
     except tf.errors.OpError as error:
         raise OSError(None, str(error.message).splitlines()[0], str(out)) from error
     (out / LABEL).parent.mkdir()
@@ -79,37 +80,64 @@ def tensors_of(path: Path) -> dict[str, np.ndarray]:
 
     reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
     before, after = "tensors/", "/.ATTRIBUTES/VARIABLE_VALUE"
-    stored = [key for key in reader.get_variable_to_shape_map() if key.startswith(before)]
-    names = {key: key[len(before) : -len(after)].replace("..", ".") for key in stored}  # escaped
-    return {name: reader.get_tensor(key) for key, name in names.items()}
+    found = {}
+    for key in reader.get_variable_to_shape_map():
+        if key.startswith(before):
+            name = key[len(before) : -len(after)].replace("..", ".")  # TensorFlow doubles the dots
+            array = reader.get_tensor(key)
+            found[name] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+    return found
 
 
 def _module(encoder: ResNet, provenance: Provenance) -> Any:
     import tensorflow as tf
-    from jax.experimental import jax2tf
 
-    px = provenance.px
-    mean, std = (
-        np.asarray(values, np.float32).reshape(1, 1, 1, 3)
-        for values in (provenance.mean, provenance.std)
-    )
-    encode = function.of_tensors(provenance.arch)
-    # Without gradients: this one is for serving, and its batch statistics stand still.
-    program = jax2tf.convert(
-        lambda tensors, images: encode(tensors, (images - mean) / std),
-        polymorphic_shapes=[None, f"batch, {px}, {px}, 3"],
-        with_gradient=False,
-        native_serialization_platforms=PLATFORMS,
-    )
+    mean, std = (tf.constant(values, tf.float32) for values in (provenance.mean, provenance.std))
     module = tf.Module()
+    # Kernels (height, width, in, out) as TensorFlow's convolutions take them.
     module.tensors = {
-        name: tf.Variable(array, trainable=False) for name, array in names.one_by_one(encoder)
+        name: tf.Variable(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array)
+        for name, array in names.one_by_one(encoder)
     }
-    images = tf.TensorSpec([None, px, px, 3], tf.float32, name="images")
+    side = tf.TensorSpec([None, provenance.px, provenance.px, 3], tf.float32, name="images")
 
-    @tf.function(input_signature=[images], autograph=False)
+    @tf.function(input_signature=[side], autograph=False)
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict.fromkeys(OUTPUTS, program(dict(module.tensors), images))
+        features = _features((images - mean) / std, provenance.arch, module.tensors)
+        return dict.fromkeys(OUTPUTS, features)
 
     module.__call__ = call
     return module
+
+
+def _features(x: Any, arch: str, tensors: Mapping[str, Any]) -> Any:
+    """(B, px, px, 3) normalized → (B, num_features), as tf.Tensor."""
+    import tensorflow as tf
+
+    x = tf.nn.relu(_layer(x, blocks.STEM, tensors))
+    # Padding with 0 is padding with -inf behind a ReLU.
+    x = tf.nn.max_pool2d(_padded(x, 1), 3, 2, "VALID")
+    for block in blocks.of_arch(arch):
+        y = _layer(x, block.layers[0], tensors)
+        for layer in block.layers[1:]:
+            y = _layer(tf.nn.relu(y), layer, tensors)
+        shortcut = _layer(x, block.shortcut, tensors) if block.shortcut else x
+        x = tf.nn.relu(y + shortcut)
+    return tf.reduce_mean(x, (1, 2))
+
+
+def _layer(x: Any, layer: blocks.Layer, tensors: Mapping[str, Any]) -> Any:
+    import tensorflow as tf
+
+    kernel = tensors[f"{layer.conv}.weight"]
+    x = tf.nn.conv2d(_padded(x, layer.side // 2), kernel, layer.stride, "VALID")
+    leaves = ("running_mean", "running_var", "bias", "weight")
+    norm = (tensors[f"{layer.norm}.{leaf}"] for leaf in leaves)
+    return tf.nn.batch_normalization(x, *norm, variance_epsilon=BatchNorm.epsilon)
+
+
+def _padded(x: Any, border: int) -> Any:
+    # Not TensorFlow's SAME, which pads even sides on one side only at stride 2.
+    import tensorflow as tf
+
+    return tf.pad(x, ((0, 0), (border, border), (border, border), (0, 0))) if border else x
