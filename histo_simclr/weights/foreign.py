@@ -13,7 +13,6 @@ from histo_simclr.provenance import Provenance, git_revision, package_versions
 from histo_simclr.weights import formats, label, layouts, names, sound, sources, torch_file
 from histo_simclr.weights.formats import Contents
 
-_SAFETENSORS = b"\0\0\0\0{"  # upper half of the header's length, then the header
 _ONNX_HEADS = (b"\x08",)  # protobuf's first field of a ModelProto: the IR version
 
 
@@ -37,15 +36,13 @@ def tensors_of(path: str | Path) -> Contents:
         raise InputError(
             f"cannot be read ({error.strerror or error})", where=path, way_out=formats.GIVE
         ) from error
+    # Before torch: the length that a safetensors file begins with may look like a pickle.
+    if head[8:9] == b"{" or path.suffix == ".safetensors":
+        return formats.of_safetensors(path)
     if zipfile.is_zipfile(path) and _is_npz(path):
         return formats.of_npz(path)
-    # Before torch: the length of a header may begin with the byte that a pickle begins with.
-    if head[4:9] == _SAFETENSORS:
-        return formats.of_safetensors(path)
     if torch_file.is_one(head):
         return formats.of_torch(path)
-    if path.suffix == ".safetensors":
-        return formats.of_safetensors(path)
     if head.startswith(_ONNX_HEADS) and path.suffix == ".onnx":
         return formats.of_onnx(path)
     raise InputError(_stranger(head), where=path, way_out=formats.GIVE)
@@ -133,8 +130,9 @@ def translate(
     plan = layouts.plan(shapes, where=path, arch=arch)
     _check_arch(plan.arch, own.provenance.arch if own else contents.arch, path)
     if own is not None:
+        _check_digest(contents, plan, own, path)
         encoder, converted = _encoder(contents, plan)
-        _check_own(encoder, own, path)
+        fingerprint.check(encoder, own.provenance, own.fingerprint, where=path)
         return Translation(encoder, own.provenance, contents, plan, converted, None)
     sha256 = _sha256(contents.file)
     known = sources.settle(
@@ -165,14 +163,14 @@ def _check_arch(found: str, stated: str, path: Path) -> None:
         )
 
 
-def _check_own(encoder: ResNet, own: label.Label, path: Path) -> None:
-    if label.model_sha256(names.to_torch(encoder)) != own.model_sha256:
+def _check_digest(contents: Contents, plan: layouts.Plan, own: label.Label, path: Path) -> None:
+    # Of the file's tensors, one at a time, not of the encoder's, which would all be copied.
+    if label.model_sha256(sound.Sound(contents.tensors, plan.loaded, path)) != own.model_sha256:
         raise InputError(
             "holds other weights than its label states",
             where=path,
             way_out="get it anew, with the files that lay beside it",
         )
-    fingerprint.check(encoder, own.provenance, own.fingerprint, where=path)
 
 
 def left_out(contents: Contents, plan: layouts.Plan) -> dict[str, list[str]]:

@@ -92,6 +92,16 @@ def test_bfloat16_is_read_as_the_same_values(tmp_path):
     np.testing.assert_array_equal(found["a"], array.astype(np.float32))
 
 
+def test_a_safetensors_header_of_any_length_is_none_of_a_pickle(tmp_path):
+    firsts = set()
+    for length in range(0, 256, 8):
+        path = tmp_path / f"{length}.bin"
+        safetensors.numpy.save_file(STATE, path, metadata={"a": "x" * length})
+        firsts.add(path.read_bytes()[0])
+        assert foreign.tensors_of(path).format == "safetensors"
+    assert 0x80 in firsts  # with which a pickle begins
+
+
 def test_a_hub_folder_with_torchs_file_is_read(tmp_path):
     write_torch(tmp_path / "pytorch_model.bin", label=None)
     (tmp_path / "config.json").write_text("{}")

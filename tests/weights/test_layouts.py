@@ -105,7 +105,7 @@ def test_the_network_is_loaded_and_not_its_momentum_copy(shapes):
 
 def test_reasons_say_what_was_left_out(shapes):
     plan = layouts.plan(LAYOUTS["torchvision or timm"](shapes["resnet18"]), where="file")
-    assert plan.left_out["classifier (1000 classes)"] == ["fc.weight", "fc.bias"]
+    assert plan.left_out["last layer (1000 outputs)"] == ["fc.weight", "fc.bias"]
     plan = layouts.plan(ciga(shapes["resnet18"]), where="file")
     assert len(plan.left_out[layouts.HEAD]) == 4
     assert len(plan.left_out[layouts.COUNTERS]) == 20
@@ -175,6 +175,9 @@ OTHERS = {
     "Swin": lambda s: {"layers.0.blocks.0.attn.relative_position_bias_table": (169, 3)},
     "ConvNeXt": lambda s: {"stages.0.blocks.0.conv_dw.weight": (96, 1, 7, 7)},
     "DenseNet": lambda s: {"features.denseblock1.denselayer1.conv1.weight": (128, 64, 1, 1)},
+    "transformers' own class": lambda s: {
+        "resnet.embedder.embedder.convolution.weight": (64, 3, 7, 7)
+    },
     "EfficientNet": lambda s: {"conv_stem.weight": (32, 3, 3, 3)},
     "squeeze and excitation": lambda s: {"layer1.0.se.fc1.weight": (4, 64, 1, 1)},
     "no names any more": lambda s: {"onnx::Conv_193": (64, 3, 7, 7)},

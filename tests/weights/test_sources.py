@@ -25,7 +25,7 @@ def settle(**said):
 
 
 def test_the_papers_files_are_known_by_their_digests():
-    # ../shared/paper.md, section 1.5: the digests and the author's answer in issue 2.
+    # Digests of the released files; statistics by their author, issue 2 of his repository.
     for digest in (
         "61dc3ce7273f4ecb2960c3df31b67e36c38e4f30d9622b42496f842752992117",
         "ae652d1a586c1be11b8ed7f4033094a98ac9c620e43a28998c6c86d248e750ab",
