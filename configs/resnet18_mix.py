@@ -30,7 +30,7 @@ def get_config(preset: str = "sample") -> ml_collections.ConfigDict:
 
 def sample(config: ml_collections.ConfigDict) -> None:
     """About 7,800 patch passes over the embedded mix."""
-    _embedded(config)
+    embedded(config)
     config.note = (
         "A demonstration: enough steps to leave chance level, far from enough for good features. "
         "The same program with :tenpercent is the paper's run."
@@ -46,7 +46,7 @@ def sample(config: ml_collections.ConfigDict) -> None:
 
 def overnight(config: ml_collections.ConfigDict) -> None:
     """About 100,000 patch passes over the embedded mix: an hour on two cores."""
-    _embedded(config)
+    embedded(config)
     config.note = (
         "As much as two cores do in an hour: the objective is learned, the features are not "
         "shown to be better than random ones (docs/benchmarks.md). Those need a GPU and real data."
@@ -69,7 +69,8 @@ def full(config: ml_collections.ConfigDict) -> None:
     config.run.keep_every = 78_100
 
 
-def _embedded(config: ml_collections.ConfigDict) -> None:
+def embedded(config: ml_collections.ConfigDict) -> None:
+    """Places and sizes of the embedded mix and of what it is judged by."""
     config.data.mix = "data/sample/mix"
     config.data.px = 96
     config.views.px = 80  # not 64 or less: XLA's CPU convolutions fall off a cliff there

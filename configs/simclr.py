@@ -16,6 +16,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.program = "pretrain"
     config.note = ""  # printed first: what to expect of this run
     config.seed = 0  # decides parameters, order of patches and views
+    # Weights to start from: a workdir, a step's folder, an imported folder, or a file that imports
+    # without flags; "": from scratch, as in the paper. The head comes along where it fits.
+    config.init_from = ""
 
     config.batch_size = 512  # patches in the global batch; ours (google's CIFAR recipe, B 512)
     config.epochs = 1000.0  # paper

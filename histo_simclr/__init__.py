@@ -18,7 +18,7 @@ _PUBLIC = {
     "import_weights": "weights.importing",
     "export": "weights.exporting",
     "embed": "embed.program",
-    "inspect": "inspect.report",
+    "inspect": "inspecting.report",
 }
 __all__ = [*_PUBLIC]
 

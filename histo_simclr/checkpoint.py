@@ -205,7 +205,7 @@ def resolve(path: str | Path) -> Path:
 
 def read_provenance(path: Path) -> Provenance:
     """Provenance of one step's folder."""
-    return Provenance.from_json(items.read_metadata(path)["provenance"], where=path)
+    return Provenance.from_json(items.read_metadata(path).get("provenance", {}), where=path)
 
 
 def read_fingerprint(path: Path) -> dict[str, Any] | None:

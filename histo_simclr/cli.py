@@ -10,20 +10,23 @@ from histo_simclr.errors import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; 0 on success, 2 after one clear line about bad input, 130 after Ctrl-C."""
+    """Runs one command; 2 after one clear line about bad input, 130 after Ctrl-C.
+
+    On success 0, unless the command answers by its exit code.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which it announces; we only decode by it
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     try:
         args = parser(command_of(arguments)).parse_args(arguments)
-        args.run(args)
+        code = args.run(args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    return 0
+    return code or 0
 
 
 def command_of(arguments: list[str] | None) -> str | None:
@@ -137,13 +140,21 @@ def _export(sub: argparse.ArgumentParser) -> None:
     sub.set_defaults(run=exporting.run)
 
 
+def _inspect(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.inspecting import command
+
+    command.add_arguments(sub)
+    sub.set_defaults(run=command.run)
+
+
 COMMANDS = {
     "datasets": (_datasets, "the registry of cohorts: list, show, check a data directory"),
     "prepare": (_prepare, "patch images or a TFDS set → a record set"),
     "mix": (_mix, "record sets → a mix: which patches to pretrain on"),
     "views": (_views, "a picture of patches beside their views"),
     "import": (_import, "weights that others made → a checkpoint"),
-    "experiment": (_experiment, "the paper's experiments: run or print their commands, collect"),
     "export": (_export, "a checkpoint → torch, timm, safetensors, Hugging Face, ONNX, …"),
+    "inspect": (_inspect, "what is this, what did it see, may I use it?"),
+    "experiment": (_experiment, "the paper's experiments: run or print their commands, collect"),
     "bench": (_bench, "how fast input, views, step and probe run here; what the step costs"),
 }

@@ -196,16 +196,25 @@ def _check_ranges(flat: dict[str, Any]) -> None:
             )
 
 
-def identity(config: ml_collections.ConfigDict, *, mix_digest: str) -> dict[str, Any]:
+def identity(
+    config: ml_collections.ConfigDict, *, mix_digest: str, init_from: str = ""
+) -> dict[str, Any]:
     """What decides the weights: the configuration without free keys and places, plus the mix.
 
-    The mix counts by its digest, so a mix that was moved is still the same.
+    The mix counts by its digest, so a mix that was moved is still the same; so do the weights that
+    the run starts from.
+
+    Args:
+      config: of a pretraining run.
+      mix_digest: of its mix.
+      init_from: digest of the weights that it starts from; "": from scratch.
     """
     content = json.loads(config.to_json_best_effort())
-    for key in (FREE, "note", "evaluation", "online"):
+    for key in (FREE, "note", "evaluation", "online", "init_from"):
         content.pop(key, None)
     content["data"].pop("mix")
-    return content | {"mix_digest": mix_digest}
+    started = {"init_from": init_from} if init_from else {}
+    return content | {"mix_digest": mix_digest} | started
 
 
 def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:

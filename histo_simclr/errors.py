@@ -21,7 +21,7 @@ class InputError(Exception):
 
     def __str__(self) -> str:
         line = f"{self.where}: {self.what}; {self.way_out}"
-        return "\n  ".join(map(_printable, (line, *self.listed)))
+        return "\n  ".join(map(printable, (line, *self.listed)))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are pickled by their positional arguments alone; workers raise this one too.
@@ -29,8 +29,11 @@ class InputError(Exception):
         return functools.partial(InputError, **known), (self.what,)
 
 
-def _printable(line: str) -> str:
-    # File names, cells and other libraries' words may break the line, or steer the terminal.
+def printable(line: str) -> str:
+    """One line in which nothing breaks it or steers the terminal, whatever it is made of.
+
+    File names, cells, what files of strangers say of themselves, and other libraries' words may.
+    """
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in line
     )

@@ -34,9 +34,9 @@ class Provenance:
       versions: of the packages that made it.
       revision: git revision of the code, with "+changes" when the tree was dirty; "" when unknown.
       origin: where the weights are from. "kind" is "pretrained", with "init_from" where the run
-        started from weights, or "imported", with what the file was and said (`weights.importing`);
-        empty in checkpoints of before 2026-11-27. What an imported encoder saw is unknown: its mix
-        and config are empty, hidden and out are 0.
+        started from weights (`pretrain.start`), or "imported", with what the file was and said
+        (`weights.importing`); empty in checkpoints of before 2026-11-27. What an imported encoder
+        saw is unknown: its mix and config are empty, hidden and out are 0.
     """
 
     arch: str
@@ -55,6 +55,13 @@ class Provenance:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def lineage(self) -> tuple["Provenance", ...]:
+        """Itself, then what its weights started from, back to imported weights or to scratch."""
+        before = self.origin.get("init_from")
+        if not before:
+            return (self,)
+        return (self, *Provenance.from_json(before["provenance"], where="init_from").lineage())
 
     def published(self) -> "Provenance":
         """The same without the places on this machine's disks that its configuration names."""

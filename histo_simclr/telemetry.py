@@ -95,6 +95,16 @@ class Telemetry:
             self._write(*self._held.popleft())
         print(self.progress(step, metrics, speed, seconds), file=sys.stderr, flush=True)
 
+    def log_start(self, answers: Future | None) -> None:
+        """Records what the weights that a run starts from answer, as the line of step 0.
+
+        Args:
+          answers: of `pretrain.online` about them; None where nothing is asked.
+        """
+        if self._writes and answers is not None and answers.result():
+            self._write({"step": 0, "epoch": 0.0}, {}, answers)
+            print(f"step 0/{self._total} (as it starts){self._told()}", file=sys.stderr, flush=True)
+
     def flush(self) -> None:
         """Waits for the answers about all steps so far, and writes their lines."""
         while self._held:
@@ -212,7 +222,8 @@ def read_metrics(workdir: Path) -> list[dict[str, float]]:
 def _drop_after(file: Path, step: int) -> None:
     if not file.is_file():
         return
-    kept = [line for line in read_metrics(file.parent) if line["step"] <= step]
+    # A run that begins anew writes its line of step 0 anew.
+    kept = [line for line in read_metrics(file.parent) if line["step"] <= step] if step else []
     partial = file.with_name(file.name + ".tmp")
     partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
     partial.replace(file)

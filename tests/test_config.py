@@ -39,6 +39,27 @@ def test_presets_differ_in_scale_and_places_only(preset):
     assert {key for key in changed if not key.startswith("run.")} <= SCALE
 
 
+@pytest.mark.parametrize("preset", ["slides", "sample"])
+def test_adapting_differs_in_its_start_and_rate_besides(preset):
+    recipe = configs.load("configs/simclr.py").to_dict()
+    other = configs.load(f"configs/resnet18_adapt.py:{preset}").to_dict()
+    changed = {key for key, _, _ in configs.differing_keys(recipe, other)}
+    changed = {key for key in changed if not key.startswith("run.")}
+    assert {"init_from", "optimizer.base_rate"} <= changed
+    assert changed - {"init_from", "optimizer.base_rate"} <= SCALE
+    assert other["optimizer"]["base_rate"] < recipe["optimizer"]["base_rate"]
+
+
+def test_weights_to_start_from_count_by_their_digest_not_by_their_place():
+    config = configs.load(f"{MIX}:sample")
+    scratch = configs.identity(config, mix_digest="m")
+    with config.unlocked():
+        config.init_from = "/data/here"
+    assert configs.identity(config, mix_digest="m") == scratch
+    started = configs.identity(config, mix_digest="m", init_from="d")
+    assert configs.differing_keys(scratch, started) == [("init_from", "absent", "d")]
+
+
 def test_tenpercent_is_the_papers_scale():
     config = configs.load(f"{MIX}:tenpercent")
     assert (config.batch_size, config.epochs, config.views.px) == (512, 1000, 224)

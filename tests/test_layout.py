@@ -24,7 +24,7 @@ RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
     "cli": f"{SERVICES} views prepare pretrain.preview input evaluate image_hash bench experiment"
-    " weights jax",
+    " weights inspecting jax",
     "bench": "bench_probe bench_extract config records mesh views input pretrain jax",
     "bench_extract": "encode records mesh model evaluate.extract jax flax",
     "bench_probe": "evaluate.heads evaluate.knn evaluate.probe jax sklearn",
@@ -38,6 +38,7 @@ RULES = {
     "pretrain.online": "views.compose model input mesh pretrain.questions jax flax",
     "pretrain.questions": "records evaluate",
     "pretrain.report": "config pictures telemetry pretrain.questions jax ml_collections",
+    "pretrain.start": "checkpoint checkpoint_items state provenance model weights jax flax",
     "pretrain.train": f"{SERVICES} views model optimizer state update pretrain input evaluate"
     " jax flax optax ml_collections",
     "input": "",
@@ -97,6 +98,12 @@ RULES = {
     "suite.tasks": "records evaluate prepare.registry prepare.relatives",
     "suite.summary": "evaluate suite.cells suite.tasks",
     "suite.comparisons": "evaluate suite.encoders suite.summary suite.tasks",
+    # What files say of themselves, and whether it holds.
+    "inspecting": "inspecting checkpoint fingerprint records provenance tables weights model flax",
+    "inspecting.stages": "records provenance prepare.relatives prepare.registry"
+    " prepare.registry_row prepare.terms",
+    "inspecting.was_seen": "prepare.relatives prepare.registry pyarrow",
+    "inspecting.features": "h5py",
     # Pictures of features: of arrays and of patches that are shown beside them.
     "looks": "looks evaluate pictures matplotlib sklearn threadpoolctl",
     "looks.sample": "records input views.compose prepare.draw",

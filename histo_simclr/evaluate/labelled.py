@@ -87,8 +87,11 @@ def notes(labelled: Labelled, provenance: Provenance, *, validated_by_group: boo
         said.append(f"no {train.kind} could be spared for validation: single patches chose C")
     columns = labelled.record_sets[1].columns
     cohorts = set(map(str, columns["cohort"]))
-    if seen := sorted(cohorts & set(provenance.mix.get("cohorts", ()))):
-        said.append(f"the pretraining mix holds patches of {', '.join(seen)} too, without labels")
+    for stage, each in enumerate(provenance.lineage()):
+        if seen := sorted(cohorts & set(each.mix.get("cohorts", ()))):
+            whose = " of the weights it started from" if stage else ""
+            names = ", ".join(seen)
+            said.append(f"the pretraining mix{whose} holds patches of {names} too, without labels")
     mpp, known = (
         sorted({round(float(x), 3) for x in found} - {0.0})
         for found in (columns["mpp"], provenance.mpp)

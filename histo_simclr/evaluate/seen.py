@@ -1,7 +1,8 @@
 """What a checkpoint was trained on, as far as it can be told: its mix, or the names of cohorts."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow
@@ -14,6 +15,8 @@ from histo_simclr.prepare import candidates
 from histo_simclr.prepare.registry import folded
 from histo_simclr.provenance import Provenance
 
+_STARTED = "the weights it started from"
+
 
 class Seen(NamedTuple):
     """What an encoder saw.
@@ -23,12 +26,14 @@ class Seen(NamedTuple):
       cohorts: names; None when not even these are known.
       patches: of the mix; None when it is not at hand.
       unhashed: how many of these have no perceptual hash at hand.
+      before: what the weights saw that it started from, the last first; () when from scratch.
     """
 
     name: str
     cohorts: tuple[str, ...] | None
     patches: leaks.Patches | None
     unhashed: int
+    before: tuple["Seen", ...] = ()
 
 
 def seen_by(provenance: Provenance, mix: Path | None) -> Seen:
@@ -41,11 +46,14 @@ def seen_by(provenance: Provenance, mix: Path | None) -> Seen:
     Raises:
       InputError: the folder holds another mix, or cannot be read.
     """
-    known = provenance.mix
-    cohorts = tuple(known["cohorts"]) if "cohorts" in known else None
-    name = f"the pretraining mix {known['name']}" if known.get("name") else "the pretraining mix"
+    known, *earlier = (each.mix for each in provenance.lineage())
+    before = tuple(
+        Seen(f"{_name(each)} of {_STARTED}" if each else _STARTED, _cohorts(each), None, 0)
+        for each in earlier
+    )
+    name, cohorts = _name(known), _cohorts(known)
     if mix is None or not (mix / "mix.json").is_file():
-        return Seen(name, cohorts, None, 0)
+        return Seen(name, cohorts, None, 0, before)
     info = records.read_json(mix / "mix.json", "digest", "cohorts", "record_sets")
     if info["digest"] != known.get("digest"):
         raise InputError(
@@ -57,7 +65,7 @@ def seen_by(provenance: Provenance, mix: Path | None) -> Seen:
     patches = leaks.patches_of(_index(mix / "index.parquet"))
     perceptual, is_hashed = _perceptual(patches.pixels, sets)
     patches = patches._replace(perceptual=perceptual)
-    return Seen(name, tuple(info["cohorts"]), patches, int((~is_hashed).sum()))
+    return Seen(name, tuple(info["cohorts"]), patches, int((~is_hashed).sum()), before)
 
 
 def check(
@@ -68,6 +76,10 @@ def check(
     overlaps: frozenset[frozenset[str]],
 ) -> leaks.Report:
     """What of a test split an encoder saw; arguments: `leaks.compare`."""
+    if seen.before:
+        options = {"distance": distance, "overlaps": overlaps}
+        stages = (seen._replace(before=()), *seen.before)
+        return sum((check(test, each, **options) for each in stages), leaks.Report())
     where = seen.name
     if seen.patches is not None:
         found = leaks.compare(test, seen.patches, where=where, distance=distance, overlaps=overlaps)
@@ -83,8 +95,17 @@ def check(
             found += leaks.Report(related.leaks)
         return found
     if seen.cohorts is None:
-        return leaks.Report((), ("what the encoder was trained on is unknown: leaks are possible",))
+        what = f"{_STARTED} were" if _STARTED in where else "the encoder was"
+        return leaks.Report((), (f"what {what} trained on is unknown: leaks are possible",))
     return leaks.by_cohort(test, seen.cohorts, where=where, overlaps=overlaps)
+
+
+def _name(mix: Mapping[str, Any]) -> str:
+    return f"the pretraining mix {mix['name']}" if mix.get("name") else "the pretraining mix"
+
+
+def _cohorts(mix: Mapping[str, Any]) -> tuple[str, ...] | None:
+    return tuple(mix["cohorts"]) if "cohorts" in mix else None
 
 
 def _index(path: Path) -> dict[str, pyarrow.ChunkedArray]:

@@ -38,11 +38,12 @@ def strictest(uses: set[str]) -> str:
     return next(use for use in USES if use in uses)
 
 
-def roll_up(sets: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def roll_up(sets: Sequence[Mapping[str, Any]], what: str = "this mix") -> dict[str, str]:
     """Commercial use of a whole mix, and a sentence that says why.
 
     Args:
       sets: cohort, license and commercial_use of each record set that gave rows.
+      what: was made of them, in the sentence.
     """
     use = strictest({each["commercial_use"] for each in sets})
     binding = dict.fromkeys(
@@ -51,8 +52,8 @@ def roll_up(sets: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         if each["commercial_use"] == use
     )
     says = {
-        "no": "this mix may not be used commercially because of ",
-        "unknown": "it is not known whether this mix may be used commercially, because of ",
+        "no": f"{what} may not be used commercially because of ",
+        "unknown": f"it is not known whether {what} may be used commercially, because of ",
         "yes": "the terms of every cohort allow commercial use, as far as they were stated",
     }
     names = "" if use == "yes" else ", ".join(binding)

@@ -19,8 +19,15 @@ def header(
     plan: configs.Plan,
     mesh: jax.sharding.Mesh,
     asked: Sequence[questions.Question],
+    start: Sequence[str] = (),
 ) -> str:
-    """First lines of a run: on what, how much, what chance is, how to run the real thing."""
+    """First lines of a run: on what, how much, what chance is, how to run the real thing.
+
+    Args:
+      config, mix, plan, mesh: of the run.
+      asked: of its features while it trains.
+      start: what it starts from, sentences; none: from scratch.
+    """
     cohorts = mix["cohorts"].values()
     organs, stains = (
         ", ".join(sorted({cohort[field] for cohort in cohorts} - {""}))
@@ -38,6 +45,7 @@ def header(
         f"  machine   {mesh.size} {mesh.devices.flat[0].device_kind} device(s) in "
         f"{jax.process_count()} process(es), {config.precision}",
     ]
+    lines += [f"  start     {each}" for each in start]
     if asked:
         told = "; ".join(each.describe() for each in asked)
         lines.append(f"  online    every {config.online.every:,} steps: {told}")

@@ -29,18 +29,19 @@ from histo_simclr import mesh as meshes
 from histo_simclr.evaluate import labelled, linear_eval
 from histo_simclr.input import device, feed, order, reader
 from histo_simclr.model.simclr import SimCLR
-from histo_simclr.pretrain import objective, online, preview, questions, report, step
+from histo_simclr.pretrain import objective, online, preview, questions, report, start, step
 from histo_simclr.views import compose
 
 OBJECTIVES = {"nt_xent": objective.nt_xent, "dcl": objective.dcl}
 
 
 class Program(NamedTuple):
-    """What the loop needs: the compiled step, the state to start from, and the keys' origin."""
+    """What the loop needs: the compiled step, the untrained state, the keys' origin, the start."""
 
     step: Callable[..., tuple[Any, dict[str, jax.Array]]]
     split: state.Split
     seed_key: jax.Array
+    begin: start.Start
 
 
 def run(config: ml_collections.ConfigDict, place: Path) -> None:
@@ -63,7 +64,14 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
         **{key: value for key, value in config.online.items() if key != "every"},
     )
     plan = configs.plan(config, len(rows))
-    identity = configs.identity(config, mix_digest=mix["digest"])
+    begin = start.find(
+        config.init_from,
+        place,
+        model=config.model.to_dict(),
+        mpp=mpp_of(mix),
+        **{name: config.views[name] for name in ("px", "mean", "std")},
+    )
+    identity = configs.identity(config, mix_digest=mix["digest"], init_from=begin.digest)
     first = jax.process_index() == 0
     with workdir.claim(place, identity, writer=first), workdir.naming_disk_trouble(place):
         if done := workdir.finished(place):
@@ -72,12 +80,12 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
                 f"sets: --config=configs/linear_eval.py --config.checkpoint={place}"
             )
             return
-        report.say(report.header(config, mix, plan, mesh, asked))
+        report.say(report.header(config, mix, plan, mesh, asked, begin.notes))
         if first:
             sheet = place / "pictures" / "views.png"
             drawn = {"seed": config.seed, "max_corrupt": config.data.max_corrupt}
             preview.write_views(rows, config.views, sheet, patches=6, pairs=3, **drawn)
-        program = build(config, mesh, plan)
+        program = build(config, mesh, plan, begin)
         judge = online.Online(
             asked,
             program.split.arrays[0]["encoder"],
@@ -88,7 +96,8 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
             mesh=mesh,
         )
         with contextlib.closing(judge):
-            whole = train(program, rows, config, plan, mesh, origin(config, mix), place, judge)
+            source = origin(config, mix, begin.record)
+            whole = train(program, rows, config, plan, mesh, source, place, judge)
         if whole:
             report.draw_curves(place, config.batch_size)
             evaluate(config, mesh, place)
@@ -123,7 +132,10 @@ def recipe(config: ml_collections.ConfigDict, plan: configs.Plan) -> dict[str, C
 
 
 def build(
-    config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, plan: configs.Plan
+    config: ml_collections.ConfigDict,
+    mesh: jax.sharding.Mesh,
+    plan: configs.Plan,
+    begin: start.Start = start.SCRATCH,
 ) -> Program:
     """Initialised state and compiled step; everything that the recipe decides is bound here."""
     bound, dtype = recipe(config, plan), meshes.compute_dtype(config.precision)
@@ -139,7 +151,7 @@ def build(
         sharding=meshes.replicated(mesh),
     )
     compiled = step.compile_step(mesh, graph=split.graph, **bound)
-    return Program(compiled, split, update.seed_key(config.seed, mesh))
+    return Program(compiled, split, update.seed_key(config.seed, mesh), begin)
 
 
 def train(
@@ -162,6 +174,8 @@ def train(
     if first:
         arrays, _ = saved.restore(first, arrays)
         report.say(f"resumed from step {first} of {place}")
+    else:
+        arrays = program.begin.into(arrays)
     told = telemetry.Telemetry(
         place,
         start=first,
@@ -179,6 +193,8 @@ def train(
         terminated() as stop,
         jax.transfer_guard("disallow"),
     ):
+        if not first and program.begin.arrays:
+            told.log_start(judge.start(0, arrays[0]["encoder"]))
         for done in range(first + 1, plan.total_steps + 1):
             patches = batches.next(pending=(window[-1:], judge.dispatched))
             arrays, metrics = program.step(arrays, patches, program.seed_key)
@@ -252,8 +268,15 @@ def batches_of(
     )
 
 
-def origin(config: ml_collections.ConfigDict, mix: dict[str, Any]) -> provenance.Provenance:
-    """What the run's checkpoints say of themselves."""
+def mpp_of(mix: dict[str, Any]) -> tuple[float, ...]:
+    """µm/px of the patches of a mix, ascending; 0 where a source does not say."""
+    return tuple(sorted({mpp for cohort in mix["cohorts"].values() for mpp in cohort["mpp"]}))
+
+
+def origin(
+    config: ml_collections.ConfigDict, mix: dict[str, Any], init_from: dict[str, Any]
+) -> provenance.Provenance:
+    """What the run's checkpoints say of themselves; init_from: `start.Start.record`."""
     return provenance.Provenance(
         arch=config.model.arch,
         hidden=config.model.hidden,
@@ -261,12 +284,12 @@ def origin(config: ml_collections.ConfigDict, mix: dict[str, Any]) -> provenance
         px=config.views.px,
         mean=tuple(config.views.mean),
         std=tuple(config.views.std),
-        mpp=tuple(sorted({mpp for cohort in mix["cohorts"].values() for mpp in cohort["mpp"]})),
+        mpp=mpp_of(mix),
         mix=provenance.mix_summary(mix),
         config=json.loads(config.to_json_best_effort()),
         versions=provenance.package_versions(),
         revision=provenance.git_revision(),
-        origin={"kind": "pretrained"},
+        origin={"kind": "pretrained"} | ({"init_from": init_from} if init_from else {}),
     )
 
 

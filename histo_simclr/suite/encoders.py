@@ -5,6 +5,7 @@ A candidate is light: a network is loaded when it is wanted, and its features ar
 
 import functools
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -225,7 +226,7 @@ def _candidate(item: str) -> Candidate:
     about = _looks(provenance) | {
         "step": step,
         "mix": provenance.mix.get("name") or "",
-        "cohorts": list(provenance.mix.get("cohorts", ())),
+        "cohorts": list(dict.fromkeys(itertools.chain(*_cohorts(provenance)))),
         "weights": f"checkpoint of step {step}" if step is not None else "checkpoint",
     }
     digest = checkpoint.digest(step_dir)
@@ -271,6 +272,11 @@ def _looks(provenance: Provenance) -> dict[str, Any]:
         "std": list(provenance.std),
         "normalization": f"pixels in [0, 1], mean ({mean}), std ({std}), {provenance.px} px",
     }
+
+
+def _cohorts(provenance: Provenance) -> list[list[str]]:
+    """Names of the cohorts of its mix, and of the mixes of what its weights started from."""
+    return [list(each.mix.get("cohorts", ())) for each in provenance.lineage()]
 
 
 def _checked(name: str) -> str:

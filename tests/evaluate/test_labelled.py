@@ -5,6 +5,7 @@ import tensorflow_datasets as tfds
 
 from histo_simclr import records
 from histo_simclr.evaluate import labelled
+from histo_simclr.provenance import Provenance
 
 COUNTS = {"train": 12, "test": 6}
 
@@ -46,3 +47,18 @@ def test_a_tfds_name_becomes_a_record_set_once(tmp_path, monkeypatch):
     again = labelled.prepare_tfds("tfds:toy_tissue", px=16, out=tmp_path / "records")
     assert again == path == records.resolve_record_set(tmp_path / "records")
     assert (path / "manifest.parquet").stat().st_mtime_ns == written
+
+
+def test_cohorts_that_the_encoder_or_what_it_started_from_saw_are_noted(toy):
+    opened, looks = labelled.open_splits(toy, "train", "test"), (0.5, 0.5, 0.5)
+
+    def saw(cohort, origin):
+        mix = {"cohorts": {cohort: {}}}
+        return Provenance("resnet18", 0, 0, 32, looks, looks, (), mix, {}, {}, "", origin)
+
+    general = saw("toy", {})
+    adapted = saw("ours", {"init_from": {"provenance": general.to_json()}})
+    for provenance, whose in ((general, ""), (adapted, " of the weights it started from")):
+        notes = labelled.notes(opened, provenance, validated_by_group=True)
+        wanted = f"the pretraining mix{whose} holds patches of toy too, without labels"
+        assert [each for each in notes if "holds patches" in each] == [wanted]

@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow
@@ -13,7 +12,7 @@ import pytest
 from histo_simclr import records
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import leaks, seen
-from histo_simclr.provenance import mix_summary
+from histo_simclr.provenance import Provenance, mix_summary
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 OPTIONS = {"distance": 4, "overlaps": frozenset()}
@@ -21,8 +20,18 @@ OPTIONS = {"distance": 4, "overlaps": frozenset()}
 
 @pytest.fixture
 def provenance():
-    """Of a checkpoint that was trained on the embedded mix; only `mix` is looked at."""
-    return SimpleNamespace(mix=mix_summary(json.loads((SAMPLE / "mix/mix.json").read_text())))
+    """Of a checkpoint that was trained on the embedded mix; only mix and origin are looked at."""
+    return _provenance(mix_summary(json.loads((SAMPLE / "mix/mix.json").read_text())))
+
+
+def _provenance(mix, origin=None):
+    looks = (0.5, 0.5, 0.5)
+    return Provenance("resnet18", 0, 0, 96, looks, looks, (), mix, {}, {}, "", origin or {})
+
+
+def _started_from(provenance, mix):
+    """A run on `mix` that started from the weights of `provenance`."""
+    return _provenance(mix, {"init_from": {"provenance": provenance.to_json()}})
 
 
 def _split(name, split):
@@ -68,10 +77,30 @@ def test_without_the_mix_cohorts_are_compared(provenance, mix):
 
 
 def test_of_foreign_weights_nothing_is_known():
-    found = seen.seen_by(SimpleNamespace(mix={}), None)
+    found = seen.seen_by(_provenance({}), None)
     report = seen.check(leaks.patches_of(_split("pcam", "test")), found, **OPTIONS)
     assert not report.leaks
     assert report.notes == ("what the encoder was trained on is unknown: leaks are possible",)
+
+
+def test_what_the_weights_saw_that_a_run_started_from_counts_too(provenance):
+    """Adapted twice since, the last time to the mix that is at hand."""
+    once = _started_from(provenance, {"name": "ours", "cohorts": {"ours": {}}})
+    mix = provenance.mix | {"cohorts": {"other": {}}}
+    found = seen.seen_by(_started_from(once, mix), None)
+    assert [each.cohorts for each in found.before] == [("ours",), tuple(provenance.mix["cohorts"])]
+    report = seen.check(leaks.patches_of(_split("osteosarcoma", "test")), found, **OPTIONS)
+    (leak,) = report.leaks
+    assert (leak.kind, leak.patches) == ("cohort", 240)
+    assert leak.where == "the pretraining mix mix of the weights it started from"
+
+
+def test_that_foreign_weights_saw_the_unknown_is_said_of_what_started_from_them(provenance):
+    found = seen.seen_by(_started_from(_provenance({}), provenance.mix), SAMPLE / "mix")
+    report = seen.check(leaks.patches_of(_split("pcam", "test")), found, **OPTIONS)
+    assert not report.leaks
+    note = "what the weights it started from were trained on is unknown: leaks are possible"
+    assert note in report.notes
 
 
 def test_another_mix_than_the_checkpoints_is_refused(provenance):

@@ -8,6 +8,7 @@ import pytest
 
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate.leaks import Report
+from histo_simclr.provenance import Provenance
 from histo_simclr.suite import exposure
 
 
@@ -30,7 +31,8 @@ def task(name, train, test):
 
 
 def candidate(name, kind, mix=None):
-    source = SimpleNamespace(mix=mix or {}, config={})
+    looks = (0.5, 0.5, 0.5)
+    source = Provenance("resnet18", 0, 0, 96, looks, looks, (), mix or {}, {}, {}, "")
     return SimpleNamespace(name=name, kind=kind, provenance=source)
 
 
