@@ -154,15 +154,22 @@ def _export(sub: argparse.ArgumentParser) -> None:
     sub.set_defaults(run=exporting.run)
 
 
+def _inspect(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.inspecting import command
+
+    command.add_arguments(sub)
+    sub.set_defaults(run=command.run)
+
+
 COMMANDS = {
     "datasets": (_datasets, "the registry of cohorts: list, show, check a data directory"),
     "prepare": (_prepare, "patch images or a TFDS set → a record set"),
     "mix": (_mix, "record sets → a mix: which patches to pretrain on"),
     "views": (_views, "a picture of patches beside their views"),
     "import": (_import, "weights that others made → a checkpoint"),
+    "export": (_export, "a checkpoint → torch, timm, safetensors, Hugging Face, ONNX, …"),
     "inspect": (_inspect, "what is this, what did it see, may I use it?"),
     "look": (_look, "features of slides → pages with clusters, heat map, neighbors; GeoJSON"),
     "experiment": (_experiment, "the paper's experiments: run or print their commands, collect"),
-    "export": (_export, "a checkpoint → torch, timm, safetensors, Hugging Face, ONNX, …"),
     "bench": (_bench, "how fast input, views, step and probe run here; what the step costs"),
 }

@@ -169,17 +169,17 @@ def intended(provenance: Provenance) -> str:
 
 def training(provenance: Provenance) -> str:
     """The settings that decide the result; empty where none are known."""
-    rows = []
-    for path, called in _SETTINGS.items():
-        value: Any = provenance.config
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is not None:
-            rows.append((called, f"{value:g}" if isinstance(value, float) else str(value)))
+    found = {called: setting(provenance, *path) for path, called in _SETTINGS.items()}
+    rows = [
+        (called, f"{value:g}" if isinstance(value, float) else str(value))
+        for called, value in found.items()
+        if value is not None
+    ]
     if not rows:
         return ""
-    passes = provenance.config.get("epochs", 0) * _patches(provenance)
-    rows.append(("patches seen", f"{passes:,.0f}, counting each pass"))
+    if epochs := setting(provenance, "epochs"):
+        passes = f"{epochs * _patches(provenance):,.0f}"
+        rows.append(("patches seen", f"{passes}, counting each pass"))
     head = f"{provenance.hidden}–{provenance.out}"
     rows.append(("projection head", f"{head}, not part of this encoder"))
     return (
@@ -207,6 +207,16 @@ def identity(provenance: Provenance, label: dict[str, Any]) -> str:
     }
     shown = [(key, value) for key, value in facts.items() if value]
     return "## Identity\n\n" + _table(("", ""), shown)
+
+
+def setting(provenance: Provenance, *keys: str) -> Any:
+    """A value of the run's configuration; None where it is not stated, as of imported weights."""
+    value: Any = provenance.config
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            return None
+        value = value[key]
+    return value
 
 
 def _patches(provenance: Provenance) -> int:

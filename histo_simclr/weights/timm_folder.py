@@ -11,7 +11,7 @@ from typing import Any
 from histo_simclr import workdir
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
-from histo_simclr.weights import flat_files, model_card
+from histo_simclr.weights import card_text, flat_files, model_card
 from histo_simclr.weights.card_results import Result
 from histo_simclr.weights.label import KEY
 
@@ -84,7 +84,7 @@ def config(encoder: ResNet, provenance: Provenance, label: dict[str, Any]) -> di
             "patch_size_um": [round(side * value, 4) for value in mpp],
             "stains": sorted({each["stain"] for each in mix.get("cohorts", {}).values()} - {""}),
             "datasets_sha256": mix.get("digest", ""),
-            "seed": provenance.config.get("seed"),
+            "seed": card_text.setting(provenance, "seed"),
             "code_version": provenance.revision,
         },
     }

@@ -15,7 +15,7 @@ import pytest
 
 from histo_simclr import checkpoint, encode
 from histo_simclr import mesh as meshes
-from histo_simclr.weights import exporting, usage
+from histo_simclr.weights import exporting, importing, names, usage
 
 # What each example needs; it must run without what is not named.
 NEEDS = {
@@ -25,7 +25,7 @@ NEEDS = {
     "timm": ("torch", "timm"),
     "hf": ("torch", "timm", "transformers"),
     "onnx": ("onnx", "onnxruntime"),
-    "savedmodel": ("tensorflow",),
+    "savedmodel": ("tensorflow", "jax"),  # which TensorFlow itself imports where it is
     "jax": ("jax",),
 }
 RESIZE = ("timm", "hf")  # whose examples take patches of any size
@@ -141,6 +141,19 @@ def test_the_lines_that_export_prints_give_the_checkpoints_features(
         assert difference(found["large"], expected["large"]) < 0.1 * difference(
             cropped, expected["large"]
         )
+
+
+@pytest.mark.parametrize("format_name", ["torch", "safetensors", "npz", "timm", "hf", "onnx"])
+def test_what_is_imported_again_is_the_checkpoint_to_the_bit(exported, tmp_path, format_name):
+    skip_without(*(["onnx", "onnxruntime"] if format_name == "onnx" else []))
+    out, network, provenance = exported("resnet18", format_name)
+    place = importing.import_weights(out, tmp_path / "again")
+    again, said, _ = checkpoint.load_encoder(place)
+    assert (said.px, said.mean, said.std) == (provenance.px, provenance.mean, provenance.std)
+    assert (said.mpp, said.mix) == (provenance.mpp, provenance.mix)
+    found, expected = names.to_torch(again), names.to_torch(network)
+    assert list(found) == list(expected)
+    assert all(found[name].tobytes() == array.tobytes() for name, array in expected.items())
 
 
 HUB = """

@@ -5,7 +5,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from histo_simclr.weights import safetensors_file
+from histo_simclr.weights import foreign, safetensors_file
 
 METADATA = {"format": "pt", "text": 'µ "quoted" \\ \n', "b": "2", "a": "1"}
 
@@ -44,3 +44,15 @@ def test_the_layout_is_the_librarys_own(tensors, tmp_path):
 def test_a_dtype_without_a_code_is_refused(tmp_path):
     with pytest.raises(KeyError):
         safetensors_file.write(tmp_path / "x", {"x": np.zeros(2, np.float16)}, {})
+
+
+def test_a_header_whose_length_looks_like_a_pickle_is_still_one(tmp_path):
+    file, text = tmp_path / "weights", ""
+    while True:
+        safetensors_file.write(file, {"x": np.ones(3, np.float32)}, {"text": text})
+        if file.read_bytes()[:1] == b"\x80":
+            break
+        text += "x" * 8
+    contents = foreign.tensors_of(file)
+    assert contents.format == "safetensors"
+    np.testing.assert_array_equal(contents.tensors["x"], np.ones(3, np.float32))
