@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from histo_simclr import mesh as meshes
 from histo_simclr import records
+from histo_simclr.encode import encoding
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import extract
 from histo_simclr.model.resnet import ResNet
@@ -33,7 +34,7 @@ def clock(
     encoder = ResNet(config.model.arch, rngs=nnx.Rngs(0))
     encoder.eval()
     settings = {"px": config.views.px, "mean": (0.5,) * 3, "std": (0.5,) * 3, "mesh": mesh}
-    encode = extract.encoding(encoder, **settings)
+    encode = encoding(encoder, **settings)
     patches = jax.device_put(
         np.random.default_rng(0).integers(0, 256, (config.batch_size, rows.px, rows.px, 3), "u1"),
         meshes.batch_sharding(mesh),

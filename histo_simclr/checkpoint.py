@@ -1,5 +1,7 @@
 """Orbax checkpoints: parameters, batch statistics, optimizer and metadata as separate items.
 
+The metadata holds the provenance and a fingerprint: features that the encoder gives.
+
 Orbax restores flipped bytes without an error, so the metadata item holds a CRC32C, shape and dtype
 of every leaf, and one of itself; they are compared before anything restored is used. Writing is
 asynchronous and atomic: a step's folder has its final name only when whole.
@@ -24,7 +26,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
-from histo_simclr import state
+from histo_simclr import fingerprint, state
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
@@ -65,19 +67,27 @@ class Checkpoints:
         # Orbax's own latest_step() also counts a save that is still under way.
         return max(_steps(self.folder), default=None)
 
-    def save(self, step: int, arrays: nnx.State, provenance: Provenance) -> None:
+    def save(
+        self,
+        step: int,
+        arrays: nnx.State,
+        provenance: Provenance,
+        *,
+        features: dict[str, Any] | None,
+    ) -> None:
         """Starts to save; returns when the arrays are copied, waits for the save before it.
+
+        Args:
+          step: number of steps done.
+          arrays: model and optimizer.
+          provenance: of the run.
+          features: `fingerprint.of_training` of the encoder; None of models that hold none.
 
         Raises:
           InputError: this or the previous save failed, e.g. disk full; earlier checkpoints stand.
         """
         items = state.parts(arrays)
-        metadata = {
-            "step": step,
-            "provenance": provenance.to_json(),
-            "leaves": {name: _describe(tree, with_crc=True) for name, tree in items.items()},
-        }
-        metadata["crc32c"] = _crc_of_json(metadata)
+        metadata = _metadata(step, items, provenance, features)
         saves = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         with _naming_disk_trouble(self.folder):
             self._manager.save(
@@ -115,7 +125,8 @@ def load_encoder(path: str | Path) -> tuple[ResNet, Provenance, Path]:
       The encoder, its provenance (statistics, px, mix, …), and the step's folder.
 
     Raises:
-      InputError: no checkpoint there, or a damaged one.
+      InputError: no checkpoint there, a damaged one, or one that does not give the features that
+        it was written with.
     """
     path = resolve(path)
     provenance = read_provenance(path)
@@ -131,7 +142,66 @@ def load_encoder(path: str | Path) -> tuple[ResNet, Provenance, Path]:
         nnx.replace_by_pure_dict(part, stored[name]["encoder"])
     encoder = nnx.merge(graph, params, batch_stats)
     encoder.eval()
+    fingerprint.check(encoder, provenance, read_fingerprint(path), where=path)
     return encoder, provenance, path
+
+
+def write_encoder(folder: Path, encoder: ResNet, provenance: Provenance) -> Path:
+    """Writes an encoder alone as one step's folder, which every command takes for a checkpoint.
+
+    Args:
+      folder: whole or not at all; must not be there, or be empty.
+      encoder: in eval mode.
+      provenance: of it.
+
+    Raises:
+      InputError: the folder is there, or cannot be written.
+    """
+    folder = folder.absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            "is there already", where=folder, way_out="remove it or give another place"
+        )
+    graph, params, batch_stats = nnx.split(encoder, nnx.Param, nnx.BatchStat)
+    items = {
+        name: {"encoder": nnx.to_pure_dict(part)}
+        for name, part in (("params", params), ("batch_stats", batch_stats))
+    }
+    features = fingerprint.compute(
+        encoder, px=provenance.px, mean=provenance.mean, std=provenance.std
+    )
+    metadata = _metadata(0, items, provenance, fingerprint.to_json(features))
+    saves = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+    _silence_abandoned_io()
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            checkpointer.save(
+                partial, ocp.args.Composite(**saves, metadata=ocp.args.JsonSave(metadata))
+            )
+        partial.rename(folder)
+    except DAMAGE as error:
+        for left in folder.parent.glob(f"{partial.name}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        if not _is_disk_trouble(error):
+            raise
+        raise InputError(
+            f"cannot be written ({_reason(error)})",
+            where=folder,
+            way_out="make room, or give a place that can be written",
+        ) from error
+    return folder
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether `resolve` finds one here."""
+    try:
+        resolve(path)
+    except InputError:
+        return False
+    return True
 
 
 def resolve(path: str | Path) -> Path:
@@ -153,6 +223,11 @@ def resolve(path: str | Path) -> Path:
 def read_provenance(path: Path) -> Provenance:
     """Provenance of one step's folder."""
     return Provenance.from_json(_read_metadata(path)["provenance"], where=path)
+
+
+def read_fingerprint(path: Path) -> dict[str, Any] | None:
+    """`fingerprint.to_json` of one step's folder; None in checkpoints of before 2026-11-27."""
+    return _read_metadata(path).get("fingerprint")
 
 
 def digest(path: Path) -> str:
@@ -244,6 +319,19 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     return metadata
 
 
+def _metadata(
+    step: int, items: dict[str, Any], provenance: Provenance, features: dict[str, Any] | None
+) -> dict[str, Any]:
+    metadata = {
+        "step": step,
+        "provenance": provenance.to_json(),
+        "leaves": {name: _describe(tree, with_crc=True) for name, tree in items.items()},
+        "fingerprint": features,
+    }
+    metadata["crc32c"] = _crc_of_json(metadata)
+    return metadata
+
+
 def _describe(tree: Any, *, with_crc: bool) -> dict[str, dict[str, Any]]:
     described = {}
     for name, leaf in _named_leaves(tree):
@@ -307,13 +395,18 @@ def _reason(error: BaseException) -> str:
     return known[0] if known else text.strip().split("\n")[0][:200]
 
 
+def _is_disk_trouble(error: BaseException) -> bool:
+    # Tensorstore reports a full disk as a status, "OUT_OF_RANGE: Error writing …".
+    named = re.search(r"^[A-Z_]+: .*(writ|disk)", str(error))
+    return isinstance(error, OSError) or named is not None
+
+
 @contextlib.contextmanager
 def _naming_disk_trouble(folder: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        # Tensorstore reports a full disk as a status, "OUT_OF_RANGE: Error writing …".
-        if not isinstance(error, OSError) and not re.search(r"^[A-Z_]+: .*(writ|disk)", str(error)):
+        if not _is_disk_trouble(error):
             raise
         for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(unfinished, ignore_errors=True)

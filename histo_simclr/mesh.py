@@ -51,6 +51,12 @@ def make(devices: int | None = None) -> Mesh:
     return jax.make_mesh((len(chosen),), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
 
 
+def local(devices: int | None = None) -> Mesh:
+    """The same over devices of this process alone, for work that it does not share with others."""
+    chosen = jax.local_devices()[:devices]
+    return jax.make_mesh((len(chosen),), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Splits the leading axis over the devices; a batch must be divisible by their number."""
     return NamedSharding(mesh, P("data"))

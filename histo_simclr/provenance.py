@@ -14,6 +14,9 @@ from histo_simclr.errors import InputError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
+# Parts of a configuration that name folders and say nothing of the encoder.
+PLACES = ("data", "run", "evaluation", "online", "note", "init_from")
+
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
@@ -30,6 +33,10 @@ class Provenance:
       config: the whole configuration of the run.
       versions: of the packages that made it.
       revision: git revision of the code, with "+changes" when the tree was dirty; "" when unknown.
+      origin: where the weights are from. "kind" is "pretrained", with "init_from" where the run
+        started from weights, or "imported", with what the file was and said (`weights.importing`);
+        empty in checkpoints of before 2026-11-27. What an imported encoder saw is unknown: its mix
+        and config are empty, hidden and out are 0.
     """
 
     arch: str
@@ -43,22 +50,28 @@ class Provenance:
     config: dict[str, Any]
     versions: dict[str, str]
     revision: str
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
+    def published(self) -> "Provenance":
+        """The same without the places on this machine's disks that its configuration names."""
+        kept = {name: part for name, part in self.config.items() if name not in PLACES}
+        return dataclasses.replace(self, config=kept)
+
     @classmethod
     def from_json(cls, content: dict[str, Any], *, where: object) -> "Provenance":
         """Reads `to_json`'s result; InputError names `where` when a field is missing."""
         names = {field.name for field in dataclasses.fields(cls)}
-        if missing := names - content.keys():
+        if missing := names - content.keys() - {"origin"}:
             raise InputError(
                 f"provenance lacks {', '.join(sorted(missing))}",
                 where=where,
                 way_out="use a checkpoint written by this version of histo_simclr",
             )
-        values = {name: content[name] for name in names}
+        values = {name: content[name] for name in names & content.keys()}
         values |= {name: tuple(values[name]) for name in ("mean", "std", "mpp")}
         return cls(**values)
 

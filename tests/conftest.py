@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 # TensorFlow reads it at import: no banner between the test results.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -83,14 +84,24 @@ def write_tiff():
     return write
 
 
-@pytest.fixture(scope="session")
-def dicom_wsi():
-    """The module dicom_wsi.py beside this file (tests are no package)."""
-    place = Path(__file__).with_name("dicom_wsi.py")
-    spec = importlib.util.spec_from_file_location("dicom_wsi", place)
+def _module_at(place: Path) -> ModuleType:
+    # Tests are no package.
+    spec = importlib.util.spec_from_file_location(place.stem, place)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def dicom_wsi():
+    """The module dicom_wsi.py beside this file."""
+    return _module_at(Path(__file__).with_name("dicom_wsi.py"))
+
+
+@pytest.fixture(scope="session")
+def golden_weights():
+    """The recipe of the reference weights: torchvision's names, shapes, made-up values."""
+    return _module_at(GOLDEN / "weights.py")
 
 
 def _write_record_set(folder: Path, label_of: Callable[[str, int, int], str]) -> Path:

@@ -12,7 +12,7 @@ import optax
 import pytest
 from flax import nnx
 
-from histo_simclr import checkpoint, state
+from histo_simclr import checkpoint, fingerprint, state
 from histo_simclr import mesh as meshes
 from histo_simclr.errors import InputError
 from histo_simclr.model.simclr import SimCLR
@@ -45,10 +45,10 @@ def small(devices: int, *, width: optax.GradientTransformation | None = None) ->
     return state.init(Small, transformation, seed=3, sharding=sharding)
 
 
-def save(folder, arrays, *steps):
+def save(folder, arrays, *steps, features=None):
     saved = checkpoint.Checkpoints(folder, keep=3, keep_every=0)
     for step in steps:
-        saved.save(step, arrays, PROVENANCE)
+        saved.save(step, arrays, PROVENANCE, features=features)
     saved.close()
 
 
@@ -78,7 +78,7 @@ def test_keeps_the_newest_and_the_milestones(tmp_path):
     split = small(1)
     saved = checkpoint.Checkpoints(tmp_path, keep=2, keep_every=4)
     for step in (4, 5, 6, 7):
-        saved.save(step, split.arrays, PROVENANCE)
+        saved.save(step, split.arrays, PROVENANCE, features=None)
     saved.close()
     kept = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
     assert kept == [4, 6, 7]
@@ -165,11 +165,11 @@ from histo_simclr.errors import InputError
 from test_checkpoint import PROVENANCE, checkpoint, small
 split = small(1)
 saved = checkpoint.Checkpoints(Path({folder!r}), keep=3, keep_every=0)
-saved.save(1, split.arrays, PROVENANCE)
+saved.save(1, split.arrays, PROVENANCE, features=None)
 saved.wait()
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY))
 try:
-    saved.save(2, split.arrays, PROVENANCE)
+    saved.save(2, split.arrays, PROVENANCE, features=None)
     saved.wait()
 except InputError as error:
     print(error)
@@ -206,7 +206,8 @@ def pretrained(tmp_path_factory):
         seed=0,
         sharding=meshes.replicated(meshes.make(1)),
     )
-    save(folder, split.arrays, 2, 11)
+    features = fingerprint.of_training(split.arrays[0]["encoder"], PROVENANCE)
+    save(folder, split.arrays, 2, 11, features=features)
     return folder, split
 
 
@@ -228,6 +229,51 @@ def test_a_checkpoint_of_another_architecture_is_refused(pretrained, monkeypatch
     monkeypatch.setattr(checkpoint, "read_provenance", lambda _: deeper)
     with pytest.raises(InputError, match=r"another architecture.*params/encoder/layer1/2"):
         checkpoint.load_encoder(folder)
+
+
+@pytest.mark.slow
+def test_an_encoder_that_gives_other_features_than_it_was_written_with_is_refused(
+    pretrained, tmp_path
+):
+    folder, split = pretrained
+    wrong = fingerprint.of_training(
+        split.arrays[0]["encoder"], dataclasses.replace(PROVENANCE, std=(0.25, 0.25, 0.25))
+    )
+    save(tmp_path, split.arrays, 1, features=wrong)
+    with pytest.raises(InputError, match=r"checkpoints/1: gives other features.*fingerprint of 8"):
+        checkpoint.load_encoder(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_before_fingerprints_loads(pretrained, tmp_path):
+    save(tmp_path, pretrained[1].arrays, 1)
+    checkpoint.load_encoder(tmp_path)
+    assert checkpoint.read_fingerprint(checkpoint.resolve(tmp_path)) is None
+
+
+@pytest.mark.slow
+def test_an_encoder_alone_is_a_checkpoint(pretrained, tmp_path):
+    encoder, provenance, _ = checkpoint.load_encoder(pretrained[0])
+    folder = checkpoint.write_encoder(tmp_path / "a" / "alone", encoder, provenance)
+    again, stored, path = checkpoint.load_encoder(folder)
+    assert (path, stored) == (folder, provenance)
+    assert equal(nnx.state(again), nnx.state(encoder))
+    assert [each.name for each in folder.parent.iterdir()] == ["alone"]
+    with pytest.raises(InputError, match="alone: is there already"):
+        checkpoint.write_encoder(folder, encoder, provenance)
+
+
+@pytest.mark.slow
+def test_an_encoder_that_cannot_be_written_leaves_nothing_behind(pretrained, tmp_path, monkeypatch):
+    encoder, provenance, _ = checkpoint.load_encoder(pretrained[0])
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.ocp.JsonCheckpointHandler, "async_save", full)
+    with pytest.raises(InputError, match=r"alone: cannot be written \(No space left on device\)"):
+        checkpoint.write_encoder(tmp_path / "alone", encoder, provenance)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_folder_without_checkpoint_says_what_to_give(tmp_path):

@@ -19,13 +19,14 @@ PACKAGE = ROOT / "histo_simclr"
 # `errors`: parts of histo_simclr by module or folder, other packages by name. The longest entry
 # that fits a module counts; a folder's own files come with it.
 SERVICES = "records provenance mesh config workdir telemetry pictures checkpoint tables"
+SERVICES += " encode fingerprint"
 RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
     "cli": f"{SERVICES} views prepare pretrain.preview input evaluate image_hash bench experiment"
     " jax",
     "bench": "bench_probe bench_extract config records mesh views input pretrain jax",
-    "bench_extract": "records mesh model evaluate.extract jax flax",
+    "bench_extract": "encode records mesh model evaluate.extract jax flax",
     "bench_probe": "evaluate.heads evaluate.knn evaluate.probe jax sklearn",
     "views": "views jax",
     "model": "model jax flax",
@@ -45,7 +46,7 @@ RULES = {
     "input.device": "mesh jax",
     "input.feed": "input mesh records jax",
     "evaluate": f"{SERVICES} views model input evaluate jax flax",
-    "evaluate.extract": "views.compose model input mesh checkpoint records jax flax",
+    "evaluate.extract": "model encode input mesh records jax",
     "evaluate.finetune": "views model input evaluate.extract evaluate.finetune_step"
     " evaluate.supervised optimizer state update mesh provenance records jax flax",
     "evaluate.finetune_step": "model optimizer state update jax flax optax",
@@ -123,7 +124,16 @@ RULES = {
     "mesh": "jax",
     "state": "mesh jax flax optax",
     "update": "mesh jax flax",
-    "checkpoint": "provenance state model mesh jax flax orbax google_crc32c",
+    "encode": "views.compose model mesh jax flax",
+    "fingerprint": "encode model mesh provenance jax flax PIL",
+    # The public interface: an encoder from any file, to call.
+    "encoder": "encode checkpoint input_check model mesh provenance weights jax",
+    "input_check": "provenance",
+    "checkpoint": "provenance fingerprint state model mesh jax flax orbax google_crc32c",
+    # Encoders of others in, ours out: files and names, no data.
+    "weights": "weights checkpoint fingerprint provenance model",
+    "weights.names": "model jax flax",
+    "weights.label": "fingerprint provenance model weights.names",
     "workdir": "config",
     "telemetry": "clu tensorflow tensorboard",
     "pictures": "matplotlib",

@@ -4,18 +4,15 @@ An encoder's features are computed once, in float32, the batch split over the me
 last batch is dropped. Labels are none of this module's business.
 """
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
-from flax import nnx
 
+from histo_simclr import encode, records
 from histo_simclr import mesh as meshes
-from histo_simclr import records
 from histo_simclr.input import order, reader
 from histo_simclr.model.resnet import ResNet
-from histo_simclr.views import compose
 
 
 def features(
@@ -47,34 +44,14 @@ def features(
         label), or no rows.
     """
     sharding = meshes.batch_sharding(mesh)
-    encode = encoding(encoder, px=px, mean=mean, std=std, mesh=mesh)
+    program = encode.encoding(encoder, px=px, mean=mean, std=std, mesh=mesh)
     done: list[jax.Array] = []
     for patches in _batches(rows, -(-batch_size // mesh.size) * mesh.size):
-        done.append(encode(jax.make_array_from_process_local_data(sharding, patches)))
+        done.append(program(jax.make_array_from_process_local_data(sharding, patches)))
         if len(done) > 1:
             # One batch behind: reading goes on while the device works, and no queue builds up.
             jax.block_until_ready(done[-2])
     return np.concatenate([np.asarray(batch) for batch in done])[: len(rows)]
-
-
-def encoding(
-    encoder: ResNet,
-    *,
-    px: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    mesh: jax.sharding.Mesh,
-) -> Callable[[jax.Array], jax.Array]:
-    """What `features` runs on the device: (B, side, side, 3) uint8 → (B, num_features) float32.
-
-    Args:
-      encoder, px, mean, std, mesh: see `features`; B is divisible by the number of devices.
-    """
-    graph, state = nnx.split(encoder)
-    # By way of the host: what one device holds cannot go to those of other processes.
-    state = jax.device_put(jax.tree.map(np.asarray, state), meshes.replicated(mesh))
-    program = _program(_Structure(graph), mesh, px, tuple(map(float, mean)), tuple(map(float, std)))
-    return functools.partial(program, state)
 
 
 def color_histogram(rows: records.Rows, *, bins: int, batch_size: int) -> np.ndarray:
@@ -111,30 +88,3 @@ def _batches(rows: records.Rows, batch_size: int) -> Iterator[np.ndarray]:
         return order.host_slice(sequence[number], jax.process_index(), jax.process_count())
 
     return reader.read(rows, my_rows, start=0, stop=len(sequence))
-
-
-class _Structure:
-    """A model's graph as a dictionary key: Flax's own compares, but may hold unhashable lists."""
-
-    def __init__(self, graph: nnx.GraphDef):
-        self.graph = graph
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Structure) and self.graph == other.graph
-
-    def __hash__(self) -> int:
-        return len(self.graph.nodes)
-
-
-# Kept, so that both splits and both encoders of an evaluation share one compiled program.
-@functools.lru_cache(maxsize=4)
-def _program(structure: _Structure, mesh, px: int, mean: tuple[float, ...], std: tuple):
-    def encode(state, patches):
-        encoder = nnx.merge(structure.graph, state)
-        return encoder(compose.plain_view(patches, px=px, mean=mean, std=std))
-
-    return jax.jit(
-        encode,
-        out_shardings=meshes.replicated(mesh),
-        compiler_options=meshes.compiler_options(mesh),
-    )

@@ -126,6 +126,7 @@ class ResNet(nnx.Module):
                 where="arch",
                 way_out=f"choose one of {', '.join(ARCHS)}",
             )
+        self.arch = arch
         block = Bottleneck if arch in ("resnet50", "resnet101") else BasicBlock
         self.conv1 = _conv(3, 64, 7, 2, rngs=rngs, dtype=dtype)
         self.bn1 = BatchNorm(64, dtype=dtype)

@@ -125,7 +125,7 @@ def embedding(
 ) -> Callable[[list[jax.Array], Sequence[jax.Array]], jax.Array]:
     """What runs on the devices: (leaves of an encoder's arrays, batches) → (N, D) float32.
 
-    Not `extract.encoding`: that takes a copy of the arrays by way of the host.
+    Not `encode.encoding`: that takes a copy of the arrays by way of the host.
 
     Args:
       arch: of the encoder; computed in float32 whatever the training computes in, as there.

@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 
 from histo_simclr import (
     checkpoint,
+    fingerprint,
     optimizer,
     provenance,
     records,
@@ -199,7 +200,8 @@ def train(
                 window.clear()
             if saves:
                 told.flush()  # resumed from here, no line up to here comes again
-                saved.save(done, arrays, source)
+                features = fingerprint.of_training(arrays[0]["encoder"], source)
+                saved.save(done, arrays, source, features=features)
             if done == first + 1:
                 jax.block_until_ready(metrics)  # compiled: rates and waits count from here
                 told.restart_clock(done)
@@ -264,6 +266,7 @@ def origin(config: ml_collections.ConfigDict, mix: dict[str, Any]) -> provenance
         config=json.loads(config.to_json_best_effort()),
         versions=provenance.package_versions(),
         revision=provenance.git_revision(),
+        origin={"kind": "pretrained"},
     )
 
 

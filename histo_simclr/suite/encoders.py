@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from histo_simclr import checkpoint
+from histo_simclr import checkpoint, encode
 from histo_simclr import mesh as meshes
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import extract, precomputed
@@ -173,7 +173,7 @@ def encoding(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """(B, side, side, 3) uint8 → (B, D) float32, for patches that no record set holds."""
     looks, sharding = candidate.provenance, meshes.batch_sharding(mesh)
-    program = extract.encoding(encoder, px=looks.px, mean=looks.mean, std=looks.std, mesh=mesh)
+    program = encode.encoding(encoder, px=looks.px, mean=looks.mean, std=looks.std, mesh=mesh)
 
     def encode(patches: np.ndarray) -> np.ndarray:
         padding = -len(patches) % mesh.size

@@ -15,7 +15,7 @@ from PIL import Image
 
 from configs import evaluate as recipe
 from configs import task as tasks
-from histo_simclr import checkpoint, cli, provenance, state
+from histo_simclr import checkpoint, cli, fingerprint, provenance, state
 from histo_simclr import mesh as meshes
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import metrics, precomputed
@@ -66,7 +66,8 @@ def save_checkpoint():
         told = {"arch": "small", "hidden": 8, "out": 8, "mpp": (0.5,), "versions": {}}
         source = provenance.Provenance(**told, **LOOKS, mix=mix, config=config, revision="")
         saved = checkpoint.Checkpoints(place, keep=1, keep_every=0)
-        saved.save(7, split.arrays, source)
+        features = fingerprint.of_training(split.arrays[0]["encoder"], source)
+        saved.save(7, split.arrays, source, features=features)
         saved.close()
         return place
 
