@@ -123,11 +123,19 @@ def _experiment(sub: argparse.ArgumentParser) -> None:
     sub.set_defaults(run=command.run)
 
 
+def _embed(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.embed import command
+
+    command.add_arguments(sub)
+    sub.set_defaults(run=command.run)
+
+
 COMMANDS = {
     "datasets": (_datasets, "the registry of cohorts: list, show, check a data directory"),
     "prepare": (_prepare, "patch images or a TFDS set → a record set"),
     "mix": (_mix, "record sets → a mix: which patches to pretrain on"),
     "views": (_views, "a picture of patches beside their views"),
+    "embed": (_embed, "slides → features in HDF5, as TRIDENT and CLAM have them"),
     "experiment": (_experiment, "the paper's experiments: run or print their commands, collect"),
     "bench": (_bench, "how fast input, views, step and probe run here; what the step costs"),
 }

@@ -1,6 +1,6 @@
-"""Patches of many slides → features, in full batches: a small slide pads none, a large one waits none.
+"""Patches of many slides → features, in full batches: small slides share one.
 
-Batches are encoded while the next are put together. Knows no files.
+A batch is encoded while the next is put together. Knows no files.
 """
 
 import collections

@@ -1,9 +1,10 @@
-"""Slides in flight: from what was found of a slide to its finished files and its line in embed.csv."""
+"""Slides in flight: from what was found of each to its finished files and its line in embed.csv."""
 
 import contextlib
+import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from histo_simclr.embed.layouts import Job, Places
 from histo_simclr.embed.reading import Found
 from histo_simclr.embed.slide_ends import End, Ends
 from histo_simclr.prepare.slide_table import NO_TISSUE, OK
+from histo_simclr.slides.grid import NO_PLACES
 
 
 class Slides:
@@ -24,6 +26,7 @@ class Slides:
       places: where the files go.
       ends: the table to note ends in.
       settings: digest of all that decides a slide's places, by name.
+      series: DICOM series (digests) of slides that are done.
       dimensions, dtype: of the features.
       copies: further formats.
 
@@ -41,6 +44,7 @@ class Slides:
         ends: Ends,
         settings: dict[str, str],
         *,
+        series: Collection[str],
         dimensions: int,
         dtype: str,
         copies: Sequence[str],
@@ -49,7 +53,7 @@ class Slides:
         self._dimensions, self._dtype, self._copies = dimensions, dtype, copies
         self._open: dict[str, tuple[Found, FeatureFile]] = {}
         self._started: dict[str, float] = {}
-        self._series: set[str] = set()
+        self._series = set(series)
         self.patches = self.begun = self.ended = self.expected = 0
         self.writing = 0.0
 
@@ -61,10 +65,11 @@ class Slides:
         """Takes what was found of a slide; whether its pixels are wanted."""
         row = found.row
         self.begun += 1
-        if found.series and found.series in self._series:
-            self.ended += 1  # another file of a DICOM slide that is there already
-            return False
-        self._series.add(found.series)
+        if found.series:
+            if _digest(found.series) in self._series:
+                self.ended += 1  # another file of a DICOM slide that is there already
+                return False
+            self._series.add(_digest(found.series))
         if row.status not in (OK, NO_TISSUE):
             self._end(found, row.status, row.reason)
             return False
@@ -100,9 +105,11 @@ class Slides:
         found, file = self._open.pop(wsi)
         file.abandon()
         self.expected -= len(found.places.x)
-        self._end(
-            found._replace(places=found.places._replace(x=found.places.x[:0])), status, reason
-        )
+        self._end(found._replace(places=NO_PLACES), status, reason)
+
+    def guess(self, count: int) -> int:
+        """Patches of `count` slides, if those to come have as many as those that have begun."""
+        return round(self.expected * count / max(1, self.begun))
 
     def abandon(self) -> None:
         """Lets go what is unfinished."""
@@ -136,6 +143,7 @@ class Slides:
                 mask=row.mask,
                 tissue=row.tissue,
                 settings=self._settings[row.wsi],
+                series=_digest(found.series),
             )
         )
 
@@ -160,9 +168,14 @@ class Slides:
             os.replace(temporary, path)
 
     @contextlib.contextmanager
-    def _timed(self):
+    def _timed(self) -> Iterator[None]:
         start = time.monotonic()
         try:
             yield
         finally:
             self.writing += time.monotonic() - start
+
+
+def _digest(series: str) -> str:
+    # The UID itself leads to the patient's other images.
+    return hashlib.sha256(series.encode()).hexdigest()[:16] if series else ""

@@ -1,13 +1,10 @@
 """The encoder of a job: its weights, what it expects of patches, what files say of it."""
 
-import hashlib
 import importlib.metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from flax import nnx
 
 from histo_simclr import checkpoint
 from histo_simclr.embed import layouts
@@ -15,6 +12,7 @@ from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
 from histo_simclr.slides.resolution import LARGEST, SMALLEST
+from histo_simclr.weights import label, names
 
 
 class Model(NamedTuple):
@@ -26,16 +24,18 @@ class Model(NamedTuple):
 
 
 def load(source: str | Path) -> Model:
-    """The encoder of a checkpoint; InputError when there is none, or it is damaged."""
-    network, provenance, _ = checkpoint.load_encoder(source)
-    return Model(network, provenance, _sha256(network))
+    """The encoder of whatever holds one, as `encoder.load_encoder` takes it.
 
+    Raises:
+      InputError: no encoder there, a damaged one, or one of unknown normalization.
+    """
+    if checkpoint.is_checkpoint(source):
+        network, provenance, _ = checkpoint.load_encoder(source)
+    else:
+        from histo_simclr.weights import foreign
 
-def _sha256(network: ResNet) -> str:
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(nnx.state(network)):
-        digest.update(np.ascontiguousarray(leaf, "<f4").tobytes())
-    return digest.hexdigest()
+        network, provenance = foreign.read(Path(source))
+    return Model(network, provenance, label.model_sha256(names.to_torch(network)))
 
 
 def mpp_for(model: Model, asked: float, where: object) -> float:

@@ -28,6 +28,7 @@ class End(NamedTuple):
       mask: "rules", or the user's region file.
       tissue: share of the slide's area that is tissue.
       settings: digest of all that decided the places.
+      series: digest of DICOM's SeriesInstanceUID, which the files of a slide share.
     """
 
     wsi: str
@@ -45,11 +46,12 @@ class End(NamedTuple):
     mask: str = ""
     tissue: float = 0.0
     settings: str = ""
+    series: str = ""
 
     @property
-    def is_good(self) -> bool:
-        """Whether there is nothing to mend: a slide without tissue has nothing to give."""
-        return self.status in (OK, NO_TISSUE)
+    def is_bad(self) -> bool:
+        """Whether there is something to mend: a slide without tissue has nothing to give."""
+        return self.status not in (OK, NO_TISSUE)
 
 
 def file_of(out: Path, share: Share) -> Path:
@@ -103,7 +105,8 @@ class Ends:
         self.rows = {end.wsi: end for end in kept}
         self._write_all()
         with writing(path, self._temporary):
-            self._file: IO[str] = open(path, "a", newline="", encoding="utf-8")
+            # Open for as long as the job runs: closed by `close`.
+            self._file: IO[str] = path.open("a", newline="", encoding="utf-8")
 
     def add(self, end: End) -> None:
         """Notes how a slide ended."""
