@@ -109,6 +109,13 @@ def _write_views(args: argparse.Namespace) -> None:
     print(f"wrote {args.out}: {args.patches} patches, {args.pairs} pairs of views of each")
 
 
+def _import(sub: argparse.ArgumentParser) -> None:
+    from histo_simclr.weights import importing
+
+    importing.add_arguments(sub)
+    sub.set_defaults(run=importing.run)
+
+
 def _bench(sub: argparse.ArgumentParser) -> None:
     from histo_simclr import bench
 
@@ -135,6 +142,7 @@ COMMANDS = {
     "prepare": (_prepare, "patch images or a TFDS set → a record set"),
     "mix": (_mix, "record sets → a mix: which patches to pretrain on"),
     "views": (_views, "a picture of patches beside their views"),
+    "import": (_import, "weights that others made → a checkpoint"),
     "embed": (_embed, "slides → features in HDF5, as TRIDENT and CLAM have them"),
     "experiment": (_experiment, "the paper's experiments: run or print their commands, collect"),
     "bench": (_bench, "how fast input, views, step and probe run here; what the step costs"),

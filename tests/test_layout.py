@@ -24,7 +24,7 @@ RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
     "cli": f"{SERVICES} views prepare pretrain.preview input evaluate image_hash bench experiment"
-    " jax",
+    " weights jax",
     "bench": "bench_probe bench_extract config records mesh views input pretrain jax",
     "bench_extract": "encode records mesh model evaluate.extract jax flax",
     "bench_probe": "evaluate.heads evaluate.knn evaluate.probe jax sklearn",
@@ -133,6 +133,17 @@ RULES = {
     # Encoders of others in, ours out: files and names, no data.
     "weights": "weights checkpoint fingerprint provenance model",
     "weights.names": "model jax flax",
+    # What others wrote is read by modules that know neither JAX nor our files.
+    "weights.tensors": "",
+    "weights.torch_values": "weights.tensors",
+    "weights.torch_pickle": "weights.torch_values",
+    "weights.torch_file": "weights.torch_pickle weights.torch_values",
+    "weights.formats": "weights.label weights.tensors weights.torch_file weights.torch_values"
+    " safetensors onnx",
+    "weights.sound": "weights.tensors",
+    "weights.sources": "",
+    "weights.strangers": "model",
+    "weights.layouts": "model weights.names weights.strangers",
     "weights.label": "fingerprint provenance model weights.names",
     "workdir": "config",
     "telemetry": "clu tensorflow tensorboard",
@@ -143,7 +154,7 @@ CORE += ("evaluate.supervised", "evaluate.finetune_step")
 NOT_IN_CORE = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "argparse", "logging"}
 # Seconds at import, or a clash with the accelerator's memory: only where a function needs them.
 INSIDE_FUNCTIONS = {"clu", "tensorboard", "matplotlib", "tensorflow", "tensorflow_datasets"}
-INSIDE_FUNCTIONS |= {"apache_beam", "fsspec", "sklearn"}
+INSIDE_FUNCTIONS |= {"apache_beam", "fsspec", "sklearn", "safetensors", "onnx"}
 TENSORFLOW_AT_THE_TOP = {"input.reader"}
 # Words that say where a thing was put, not what it is.
 FORBIDDEN_STEMS = {"utils", "util", "common", "misc", "helpers", "helper"}
