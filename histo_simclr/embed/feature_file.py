@@ -5,8 +5,10 @@ than in the chunks of one row that TRIDENT writes.
 """
 
 import contextlib
+import errno
+import fcntl
+import io
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +58,10 @@ class FeatureFile:
         self._path, self._temporary = path, _temporary(path)
         self._count, self._done = len(content.coords), 0
         with writing(path, self._temporary):
-            self._file = h5py.File(self._temporary, "w", rdcc_nbytes=_CACHE)
+            self._bytes = _Bytes(self._temporary)
+        self._file: h5py.File | None = None
+        with self._writing():
+            self._file = h5py.File(self._bytes, "w", rdcc_nbytes=_CACHE)
             _add_coords(self._file, content)
             self._features = _dataset(self._file, "features", (self._count, dimensions), dtype)
             self._features.attrs.update(content.features_attributes)
@@ -64,7 +69,10 @@ class FeatureFile:
     def append(self, features: np.ndarray) -> bool:
         """Writes the next (m, D) rows; whether these were the last."""
         with self._writing():
-            self._features[self._done : self._done + len(features)] = features
+            # Rounded by numpy: HDF5's own conversion to float16 (1.14.6) is off by a factor of two
+            # for some of the numbers that round up to a power of two.
+            rows = features.astype(self._features.dtype, copy=False)
+            self._features[self._done : self._done + len(rows)] = rows
         self._done += len(features)
         return self._done == self._count
 
@@ -72,18 +80,26 @@ class FeatureFile:
         """Closes the file and gives it its name."""
         with self._writing():
             self._file.close()
+            self._bytes.refuse_errors()
             settle(self._temporary, self._path)
+        self._bytes.close()
 
     def abandon(self) -> None:
         """Lets the file go without a trace."""
-        _close(self._file)
+        if self._file is not None:
+            with contextlib.suppress(OSError, RuntimeError):
+                self._file.close()
+        self._bytes.close()
         self._temporary.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             with writing(self._path, self._temporary):
-                yield
+                try:
+                    yield
+                finally:  # goes before what HDF5 says when it misses what was not written
+                    self._bytes.refuse_errors()
         except InputError:
             self.abandon()
             raise
@@ -92,9 +108,10 @@ class FeatureFile:
 def write_coords(path: Path, content: Content) -> None:
     """A file of coordinates alone, with the attributes of `coords`; whole or not there."""
     temporary = _temporary(path)
-    with writing(path, temporary):
-        with h5py.File(temporary, "w") as file:
+    with writing(path, temporary), contextlib.closing(_Bytes(temporary)) as target:
+        with h5py.File(target, "w") as file:
             _add_coords(file, content)
+        target.refuse_errors()
         settle(temporary, path)
 
 
@@ -142,11 +159,12 @@ def writing(path: Path, temporary: Path) -> Iterator[None]:
     """InputError for what the file system refuses; the temporary file is then removed."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if not isinstance(error, BlockingIOError):
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
         raise InputError(
-            f"cannot be written ({_reason(error)})",
+            f"cannot be written ({error.strerror or error})",
             where=path,
             way_out="check free space and permissions, or choose another --out; the same command "
             "goes on from the slides that are done",
@@ -158,6 +176,54 @@ def settle(temporary: Path, path: Path) -> None:
     with open(temporary, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+class _Bytes(io.FileIO):
+    """A file for HDF5 to write, whose errors are kept: from an error HDF5 itself may crash.
+
+    Raises:
+      BlockingIOError: another process is writing it.
+      OSError: it cannot be made.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
+        self._error: OSError | None = None
+        try:
+            fcntl.flock(self, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise BlockingIOError(errno.EAGAIN, "another process is writing it") from None
+        except OSError:  # a file system without locks: nothing to ask
+            pass
+        super().truncate(0)
+
+    def write(self, data: Any) -> int:
+        """Writes all of `data`, or keeps the reason why not."""
+        view = memoryview(data).cast("B")
+        done = 0
+        with self._kept():
+            while done < len(view):
+                done += super().write(view[done:])
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Sets the length, or keeps the reason why not."""
+        with self._kept():
+            super().truncate(size)
+        return size or 0
+
+    def refuse_errors(self) -> None:
+        """OSError if anything could not be written."""
+        if self._error is not None:
+            raise self._error
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._error = self._error or error
 
 
 def _temporary(path: Path) -> Path:
@@ -175,17 +241,3 @@ def _add_coords(file: h5py.File, content: Content) -> None:
 def _dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
     chunks = (max(1, min(CHUNK_ROWS, shape[0])), *shape[1:])
     return file.create_dataset(name, shape, dtype, chunks=chunks, maxshape=(None, *shape[1:]))
-
-
-def _close(file: h5py.File) -> None:
-    # A disk that was full is full still when what is left in memory goes there.
-    with contextlib.suppress(OSError, RuntimeError, ValueError):
-        file.close()
-
-
-def _reason(error: Exception) -> str:
-    """The operating system's reason, which HDF5 gives in the middle of its own."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    found = re.search(r"error message = '([^']*)'", str(error))
-    return found[1] if found else str(error).splitlines()[0]

@@ -31,10 +31,9 @@ def listed(
     Raises:
       InputError: no slides, or none for this share; slides in a store; two of one id.
     """
+    for source in sources:
+        storage.local_path(source)  # of a store, every worker would copy the whole slide
     items, _ = slide_list.find(list(sources), defaults=Item("", ""), pattern="", labels="")
-    for item in items:
-        # Every worker would copy the whole slide to its disk.
-        storage.local_path(str(item.data))
     found = Slides(
         items=[item._replace(data=storage.absolute(str(item.data))) for item in items],
         set_aside=[],
