@@ -24,7 +24,7 @@ RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
     "cli": f"{SERVICES} views prepare pretrain.preview input evaluate image_hash bench experiment"
-    " weights jax",
+    " embed weights jax",
     "bench": "bench_probe bench_extract config records mesh views input pretrain jax",
     "bench_extract": "encode records mesh model evaluate.extract jax flax",
     "bench_probe": "evaluate.heads evaluate.knn evaluate.probe jax sklearn",
@@ -114,6 +114,15 @@ RULES = {
     "prepare.registry": "prepare.registry_row",
     "prepare.registry_row": "",
     "prepare.acquire": "prepare.registry_row",
+    # Slides → features. What reads slides runs in processes that never load JAX.
+    "embed": "embed encode checkpoint model mesh provenance tables weights prepare slides jax",
+    "embed.batches": "jax",
+    "embed.feature_file": "h5py",
+    "embed.also": "embed.feature_file weights.torch_file h5py zarr pyarrow",
+    "embed.layouts": "embed.feature_file embed.reading slides",
+    "embed.reading": "prepare slides",
+    "embed.shares": "prepare.item",
+    "embed.slide_ends": "embed.feature_file embed.shares prepare.slide_table",
     "slides": "slides PIL scipy shapely",
     "errors": "",
     "config": "ml_collections",
