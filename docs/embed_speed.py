@@ -1,11 +1,11 @@
 """Slides to features: how busy the encoder is, and against a loop of PyTorch as TRIDENT has it.
 
 python docs/embed_speed.py busy                       share of the time, by number of workers
-python docs/embed_speed.py against --python PYTHON    the same places by docs/embed_peer.py, in turns
+python docs/embed_speed.py against --python PYTHON    the same places by embed_peer.py, in turns
 
 A ResNet-18 that has not learned: time does not depend on weights. Patches of 224 px at 0.5 µm/px of
-the slide in tests/slides, its JPEG tiles side by side 6 × 4 times (see slide_speed.py). Files are in
-the page cache. `--folder` says where 100 MB may lie meanwhile.
+the slide in tests/slides, its JPEG tiles side by side 6 × 4 times, as in slide_speed.py. Files are
+in the page cache. `--folder` says where 100 MB may lie meanwhile.
 """
 
 import argparse
