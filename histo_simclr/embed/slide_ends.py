@@ -117,7 +117,8 @@ class Ends:
 
     def close(self) -> None:
         """Writes the table anew, in the order of the names."""
-        self._file.close()
+        with writing(self._path, self._temporary):
+            self._file.close()
         self._write_all()
 
     def _write_all(self) -> None:
