@@ -54,7 +54,7 @@ class Encoder:
         self._check = input_check.Check(provenance)
 
     def __call__(self, patches: Any) -> np.ndarray:
-        """Features of patches in memory, or in a file that numpy maps (`numpy.load(mmap_mode="r")`).
+        """Features of patches in memory, or in a file that numpy maps (`mmap_mode="r"`).
 
         Args:
           patches: (N, height, width, 3) uint8, red first; one (height, width, 3) counts as N = 1.

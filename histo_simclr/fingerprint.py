@@ -25,8 +25,8 @@ from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
 
 COUNT, SIDE = 8, 96
-# Of the largest feature. Devices and libraries differ by 1e-6 to 1e-4 in float32 (ResNet-101: torch
-# alone 1.3e-4 from float64); bfloat16 weights, or ImageNet's normalization for 0.5, by 1e-2 or more.
+# Of the largest feature. Devices and libraries differ by 1e-6 to 1e-4 in float32 (torch's
+# ResNet-101 by 1.3e-4 from float64); bfloat16 weights or ImageNet's statistics by 1e-3 and more.
 TOLERANCE = 1e-3
 
 

@@ -15,8 +15,8 @@ ENOUGH_PATCHES = 16
 # Distance of a batch's mean color from that of the training patches, in their standard deviation.
 # Of the embedded cohorts the farthest is 1.0 away from the mean of their mix.
 FAR = 2.0
-# Channels in another order are suspected where the order given is this far away, and another order
-# less than half as far. Red and blue of H&E differ too little for that: their exchange stays unseen.
+# Channels in another order are suspected where the order given is this far away, and another one
+# less than half as far. Red and blue of H&E differ too little: their exchange stays unseen.
 SUSPECT = 0.5
 # Of tissue in bright field where the training's statistics are unknown.
 TISSUE_MEAN, TISSUE_STD = (0.70, 0.54, 0.66), (0.22, 0.26, 0.21)  # arXiv 2212.04690

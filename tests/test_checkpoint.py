@@ -12,7 +12,7 @@ import optax
 import pytest
 from flax import nnx
 
-from histo_simclr import checkpoint, fingerprint, state
+from histo_simclr import checkpoint, checkpoint_items, fingerprint, state
 from histo_simclr import mesh as meshes
 from histo_simclr.errors import InputError
 from histo_simclr.model.simclr import SimCLR
@@ -87,7 +87,7 @@ def test_keeps_the_newest_and_the_milestones(tmp_path):
 
 def test_what_is_no_trouble_of_the_disk_keeps_its_traceback(tmp_path):
     saved = reopen(tmp_path)
-    with pytest.raises(TypeError), checkpoint._naming_disk_trouble(saved.folder):
+    with pytest.raises(TypeError), checkpoint_items.naming_disk_trouble(saved.folder):
         raise TypeError("a defect")
     saved.close()
 
@@ -150,7 +150,7 @@ def test_what_orbax_abandons_stays_off_stderr(monkeypatch):
     ]
     other = types.SimpleNamespace(object=None, exc_value=RuntimeError("a defect"))
     for _ in range(2):  # a second checkpoint
-        checkpoint._silence_abandoned_io()
+        checkpoint_items.silence_abandoned_io()
     for unraisable in (*leftovers, other):
         sys.unraisablehook(unraisable)
     assert shown == [other]
@@ -235,7 +235,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(pretrained, monkeypatch
 def test_an_encoder_that_gives_other_features_than_it_was_written_with_is_refused(
     pretrained, tmp_path
 ):
-    folder, split = pretrained
+    _, split = pretrained
     wrong = fingerprint.of_training(
         split.arrays[0]["encoder"], dataclasses.replace(PROVENANCE, std=(0.25, 0.25, 0.25))
     )

@@ -138,7 +138,8 @@ RULES = {
     # The public interface: an encoder from any file, to call.
     "encoder": "encode checkpoint input_check model mesh provenance weights jax",
     "input_check": "provenance",
-    "checkpoint": "provenance fingerprint state model mesh jax flax orbax google_crc32c",
+    "checkpoint": "checkpoint_items provenance fingerprint state model jax flax orbax",
+    "checkpoint_items": "provenance jax orbax google_crc32c",
     # Encoders of others in, ours out: files and names, no data.
     "weights": "weights checkpoint fingerprint provenance model",
     "weights.names": "model jax flax",

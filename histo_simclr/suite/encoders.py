@@ -175,12 +175,12 @@ def encoding(
     looks, sharding = candidate.provenance, meshes.batch_sharding(mesh)
     program = encode.encoding(encoder, px=looks.px, mean=looks.mean, std=looks.std, mesh=mesh)
 
-    def encode(patches: np.ndarray) -> np.ndarray:
+    def features_of(patches: np.ndarray) -> np.ndarray:
         padding = -len(patches) % mesh.size
         full = np.pad(patches, [(0, padding)] + [(0, 0)] * 3)
         return np.asarray(program(jax.device_put(full, sharding)))[: len(patches)]
 
-    return encode
+    return features_of
 
 
 def _features(

@@ -36,12 +36,13 @@ def tensors_of(path: str | Path) -> Contents:
         raise InputError(
             f"cannot be read ({error.strerror or error})", where=path, way_out=formats.GIVE
         ) from error
+    # Before torch: the length that a safetensors file begins with may look like a pickle.
+    if head[8:9] == b"{" or path.suffix == ".safetensors":
+        return formats.of_safetensors(path)
     if zipfile.is_zipfile(path) and _is_npz(path):
         return formats.of_npz(path)
     if torch_file.is_one(head):
         return formats.of_torch(path)
-    if head[8:9] == b"{" or path.suffix == ".safetensors":
-        return formats.of_safetensors(path)
     if head.startswith(_ONNX_HEADS) and path.suffix == ".onnx":
         return formats.of_onnx(path)
     raise InputError(_stranger(head), where=path, way_out=formats.GIVE)

@@ -128,9 +128,10 @@ def of_safetensors(path: Path) -> Contents:
     import safetensors
 
     try:
-        file = safetensors.safe_open(path, "numpy").__enter__()
-        metadata = file.metadata() or {}
-        stored = {name: _safetensor(file, name, path) for name in file.keys()}  # noqa: SIM118
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            stored = {name: _safetensor(path, name, part) for name, part in parts.items()}
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise _torn(path, error) from error
     text = metadata.get(labels.KEY)
@@ -138,16 +139,17 @@ def of_safetensors(path: Path) -> Contents:
     return Contents(Tensors(stored), label, None, "safetensors", path)
 
 
-def _safetensor(file: Any, name: str, path: Path) -> Stored:
-    import safetensors
-
-    part = file.get_slice(name)
+def _safetensor(path: Path, name: str, part: Any) -> Stored:
     code = part.get_dtype()
     dtype = SAFETENSORS_DTYPES.get(code, code)
 
     def read() -> np.ndarray:
+        import safetensors
+
         try:
-            array = file.get_tensor(name)
+            # Opened anew: the library maps the file, and what was read of it would stay in memory.
+            with safetensors.safe_open(path, "numpy") as file:
+                array = file.get_tensor(name)
         except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
             raise _torn(path, error) from error
         return array.astype(np.float32) if dtype == "bfloat16" else array

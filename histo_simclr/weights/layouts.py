@@ -18,7 +18,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 # What wrappers of torch put into names, at any place: DataParallel, torch.compile, strategies.
 WRAPPERS = frozenset(("module", "_orig_mod", "_forward_module"))
 HEAD = "projection head"
-CLASSIFIER = "classifier"
+LAST = "last layer"
 ONLINE = "classifier trained beside the encoder"
 COPY = "momentum copy of the network"
 TRAINING = "state of the training, not of the network"
@@ -227,7 +227,7 @@ def _reason(layout: Layout, key: str, name: str, shape: tuple, wanted: Shapes) -
     if name in wanted:
         return COUNTERS
     if re.match(r"fc\.(weight|bias)$", name) or (name.startswith("(9.") and layout.is_sequential):
-        return f"{CLASSIFIER} ({shape[0]} classes)" if shape else CLASSIFIER
+        return f"{LAST} ({shape[0]} outputs)" if shape else LAST
     if re.match(r"fc\.\d", name):
         return HEAD
     reasons = (why for pattern, why in layout.left_out.items() if re.match(pattern, key))

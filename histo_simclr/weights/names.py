@@ -88,7 +88,7 @@ def _name(path: tuple) -> str:
 
 
 def _order(name: str) -> tuple:
-    """Torchvision's own order: stem, stages, blocks; of a block convolutions before the shortcut."""
+    """Torchvision's own order: stem, stages, blocks; in a block the shortcut comes last."""
     *module, leaf = name.split(".")
     inner = list(_NORM.values()).index(leaf)
     if len(module) == 1:

@@ -16,6 +16,7 @@ from histo_simclr.errors import InputError
 from histo_simclr.prepare import masks, plan_file, registry, registry_row
 from histo_simclr.slides import regions, resolution
 from histo_simclr.slides.pyramid import SlideError
+from histo_simclr.weights import foreign
 
 SIZE, SHAPE = (400, 300), (15, 20)  # of the slide, width first; of its mask, height first
 
@@ -94,6 +95,25 @@ def row_of_the_registry(row: dict[str, str]) -> bool:
     for name in ("mpp_min", "mpp_max", "magnification", "slides", "patches"):
         # Digits as in the file's other rows: float() and int() take more.
         assert set(row[name]) <= set("0123456789.;eE+- \t")
+    return True
+
+
+def weights(path: Path) -> bool:
+    """A file of torch, safetensors or npz."""
+    try:
+        found = foreign.tensors_of(path)
+        arrays = {
+            # What nobody would load: a shape of zero strides can be of any size.
+            name: found.tensors[name]
+            for name, stored in found.tensors.stored.items()
+            if math.prod(stored.shape) < 10**6
+        }
+    except InputError as error:
+        return _refused(error, path)
+    for name, array in arrays.items():
+        stored = found.tensors.stored[name]
+        assert array.shape == stored.shape
+        assert array.dtype.name == stored.dtype.replace("bfloat16", "float32")
     return True
 
 

@@ -8,6 +8,9 @@ import importlib.util
 import io
 import json
 import os
+import pickle
+import struct
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -16,10 +19,12 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+import safetensors.numpy
 from hypothesis import strategies as st
 from PIL import Image
 
 from histo_simclr.prepare import plan_file, registry
+from histo_simclr.weights import torch_file
 
 SETTINGS = hypothesis.settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")),
@@ -274,6 +279,74 @@ def test_registries(hold, parsers):
 
 WRONG_CELLS = ["0_5", "٢٠", "two words", "ftp://host/a", "https://", "free", "CC-BY-4.0 or so"]
 WRONG_CELLS += ["http://host/file", "s3://bucket; rm -rf /", "zenodo:$(reboot)", "git:a"]
+
+
+@pytest.fixture(scope="module")
+def torch_parts(tmp_path_factory):
+    """Of a small torch file: its pickle, its storages, and the file itself."""
+    path = tmp_path_factory.mktemp("torch") / "a.pt"
+    rng = np.random.default_rng(0)
+    tensors = {
+        "conv1.weight": rng.normal(size=(2, 3, 2, 2)).astype(np.float32),
+        "fc.bias": np.ones(3),
+    }
+    torch_file.write(path, tensors)
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("archive/data.pkl"), [*tensors.values()], path.read_bytes()
+
+
+# Opcodes that take from the stack, and names that must not be followed.
+OPCODES = [b"(", b"t", b"R", b"}", b"u", b"s", b"Q", b"0", b"2", b"b", b"\x81", b"\x93", b"\x85"]
+OPCODES += [b"q\x01", b"h\x01", b"N", b"K\x00", b"cos\nsystem\n", b"cbuiltins\ndict\n", b"."]
+
+
+def edited(pickled: bytes) -> st.SearchStrategy[bytes]:
+    """This pickle with opcodes put in or in place of others, or damaged anyhow."""
+    edits = st.lists(
+        st.tuples(st.floats(0, 1), st.sampled_from(OPCODES), st.integers(0, 3)), max_size=3
+    )
+
+    def apply(edits) -> bytes:
+        data = pickled
+        for place, new, length in edits:
+            at = int(place * len(data))
+            data = data[:at] + new + data[at + length :]
+        return data
+
+    return st.builds(apply, edits) | damaged(pickled)
+
+
+def test_torch_files_of_any_pickle(hold, parsers, torch_parts):
+    pickled, storages, whole = torch_parts
+
+    def archive(data: bytes) -> bytes:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as members:
+            members.writestr("archive/data.pkl", data)
+            for number, array in enumerate(storages):
+                members.writestr(f"archive/data/{number}", array.tobytes())
+        return file.getvalue()
+
+    hold(parsers.weights, "a.pt", edited(pickled).map(archive) | damaged(whole))
+
+
+def test_torch_files_of_before_version_1_6(hold, parsers, torch_parts):
+    pickled, storages, _ = torch_parts
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+    head = [0x1950A86A20F9469CFC6C, 1001, system]
+    before = b"".join(pickle.dumps(each, protocol=2) for each in head)
+    keys = pickle.dumps([str(number) for number in range(len(storages))], protocol=2)
+    behind = b"".join(struct.pack("<q", each.size) + each.tobytes() for each in storages)
+    files = st.builds(lambda body: before + body + keys + behind, edited(pickled))
+    hold(parsers.weights, "a.pt", files | damaged(before + pickled + keys + behind))
+
+
+def test_safetensors_and_npz(hold, parsers, torch_parts):
+    storages = {f"layer.{number}": each for number, each in enumerate(torch_parts[1])}
+    file = io.BytesIO()
+    np.savez(file, **storages)
+    contents = damaged(safetensors.numpy.save(storages)) | damaged(file.getvalue())
+    hold(parsers.weights, "a.safetensors", contents)
 
 
 def test_rows_of_the_registry(parsers):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from histo_simclr import checkpoint, records
+from histo_simclr import checkpoint, checkpoint_items, records
 from histo_simclr import mesh as meshes
 from histo_simclr.evaluate import extract
 from histo_simclr.pretrain import questions
@@ -32,7 +32,7 @@ def lines_of(workdir):
 
 
 def digests(workdir, step):
-    return checkpoint._read_metadata(workdir / "checkpoints" / str(step))["leaves"]
+    return checkpoint_items.read_metadata(workdir / "checkpoints" / str(step))["leaves"]
 
 
 def wait_for(condition, process, seconds: float = 300) -> None:

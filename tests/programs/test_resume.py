@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from histo_simclr import checkpoint
+from histo_simclr import checkpoint, checkpoint_items
 
 pytestmark = pytest.mark.slow
 
 
 def final_digests(workdir: Path) -> dict:
     """Checksums of every leaf of the newest checkpoint, as it stores them itself."""
-    return checkpoint._read_metadata(checkpoint.resolve(workdir))["leaves"]
+    return checkpoint_items.read_metadata(checkpoint.resolve(workdir))["leaves"]
 
 
 def steps_saved(workdir: Path) -> list[int]:
