@@ -23,8 +23,7 @@ SERVICES += " encode fingerprint"
 RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
-    "cli": f"{SERVICES} views prepare pretrain.preview input evaluate image_hash bench experiment"
-    " weights inspecting maps jax",
+    "cli": "",  # knows its commands by name
     "bench": "bench_probe bench_extract config records mesh views input pretrain jax",
     "bench_extract": "encode records mesh model evaluate.extract jax flax",
     "bench_probe": "evaluate.heads evaluate.knn evaluate.probe jax sklearn",
@@ -34,6 +33,7 @@ RULES = {
     "pretrain": "",
     "pretrain.objective": "jax optax",
     "pretrain.step": "views model pretrain.objective optimizer state update mesh jax flax optax",
+    "pretrain.views_command": "config records pretrain.preview",
     "pretrain.preview": "pictures records input views jax",
     "pretrain.online": "views.compose model input mesh pretrain.questions jax flax",
     "pretrain.questions": "records evaluate",
@@ -131,6 +131,15 @@ RULES = {
     "prepare.registry": "prepare.registry_row",
     "prepare.registry_row": "",
     "prepare.acquire": "prepare.registry_row",
+    # Slides → features. What reads slides runs in processes that never load JAX.
+    "embed": "embed encode checkpoint model mesh provenance tables weights prepare slides jax",
+    "embed.batches": "jax",
+    "embed.feature_file": "h5py",
+    "embed.also": "embed.feature_file weights.torch_file h5py zarr pyarrow",
+    "embed.layouts": "embed.feature_file embed.reading slides",
+    "embed.reading": "prepare slides",
+    "embed.shares": "prepare.item",
+    "embed.slide_ends": "embed.feature_file embed.shares prepare.slide_table",
     "slides": "slides PIL scipy shapely",
     "errors": "",
     "config": "ml_collections",

@@ -45,7 +45,7 @@ def inspected(slides: Slides, px: int, sampling: Sampling, parts: str) -> dict[s
     Raises:
       InputError: slides without mpp, unless they are to be skipped; regions that cannot be used.
     """
-    rows = {item.name: _row(item) for item in slides.items}
+    rows = {item.name: first_row(item) for item in slides.items}
     series: set[str] = set()
     bad_regions = []
     todo = tasks(slides, dict(rows), px, sampling)
@@ -85,7 +85,8 @@ def tasks(
         yield survey.Task(row, str(item.data), mpp, region, px, sampling)
 
 
-def _row(item: Item) -> Row:
+def first_row(item: Item) -> Row:
+    """What is known of a slide before it was opened."""
     row = Row(item.name, item.slide, item.patient, item.split, item.stain, item.organ)
     return row.ended(FAILED, item.reason) if item.reason else row
 

@@ -20,8 +20,9 @@ class Progress:
         self._start = self._last = time.monotonic()
         self._terminal = sys.stderr.isatty()
 
-    def show(self, done: int, note: str = "") -> None:
-        """Writes the line if the last one is old enough."""
+    def show(self, done: int, note: str = "", *, total: int | None = None) -> None:
+        """Writes the line if the last one is old enough; `total` is a better guess than before."""
+        self._total = self._total if total is None else total
         now = time.monotonic()
         if now - self._last < (self.SECONDS_TERMINAL if self._terminal else self.SECONDS_LOG):
             return

@@ -60,35 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the patches to read, e.g. 0.5, or 0.25,0.5,1.0 evenly, or 0.25,0.5,1.0:2,1,1 by shares",
     )
     add("--patches", type=int, help="of a slide, at most")
-    add("--tissue", type=float, help="least share of a patch that is tissue")
+    add_arguments_of_tissue(group)
     add("--seed", type=int, help="with the slide's id it decides which places are drawn")
     add("--overlap", action="store_true", help="patches of one µm/px may cover those of another")
-    add("--keep", metavar="CAUSES", help=f"do not remove these: {','.join(tissue.CAUSES)}")
-    add(
-        "--mpp-table",
-        type=storage.local_path,
-        metavar="CSV",
-        help="wsi,mpp: goes before what the files say",
-    )
     add("--skip-no-mpp", action="store_true", help="set slides without mpp aside, do not stop")
-    add(
-        "--regions",
-        type=storage.local_path,
-        metavar="DIR",
-        help="SLIDE.geojson (QuPath) or SLIDE.png: where the tissue is, instead of the rules",
-    )
     add("--plan-only", action="store_true", help="choose the places, read no patches")
     add(
         "--plan",
         type=storage.local_path,
         metavar="FILE",
         help="plan.parquet or .csv: read these places",
-    )
-    add(
-        "--silence",
-        type=float,
-        metavar="SECONDS",
-        help="a slide whose reader says nothing for so long is set aside",
     )
     add(
         "--runner",
@@ -104,6 +85,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where finished slides wait until all are: a folder that every worker reaches, "
         "perhaps gs://… (default: beside the result)",
     )
+
+
+def add_arguments_of_tissue(group: argparse._ArgumentGroup) -> None:
+    """Adds the flags of every command that looks for tissue; without their defaults."""
+    add = group.add_argument
+    add("--tissue", type=float, help="least share of a patch that is tissue")
+    add("--keep", metavar="CAUSES", help=f"do not remove these: {','.join(tissue.CAUSES)}")
+    add(
+        "--mpp-table",
+        type=storage.local_path,
+        metavar="CSV",
+        help="wsi,mpp: goes before what the files say",
+    )
+    add(
+        "--regions",
+        type=storage.local_path,
+        metavar="DIR",
+        help="SLIDE.geojson (QuPath) or SLIDE.png: where the tissue is, instead of the rules",
+    )
+    add(
+        "--silence",
+        type=float,
+        metavar="SECONDS",
+        help="a slide whose reader says nothing for so long is set aside",
+    )
+
+
+def causes(text: str) -> tuple[str, ...]:
+    """What `--keep` names, causes of slides.tissue.CAUSES; InputError for another."""
+    found = tuple(filter(None, text.split(",")))
+    for cause in found:
+        if cause not in tissue.CAUSES:
+            raise InputError(
+                f"no cause {cause!r}", where="--keep", way_out=f"use {', '.join(tissue.CAUSES)}"
+            )
+    return found
 
 
 def refuse_without_slides(args: argparse.Namespace) -> None:
@@ -139,7 +156,7 @@ def run(args: argparse.Namespace, cohort: Cohort, cutting: Cutting, defaults: It
     if args.plan:
         found = slides.follow(found, args.plan, cutting.px, where)
     else:
-        _warn_of_unused(found, args)
+        warn_of_unused(found, args.mpp_table)
     settings = {"sources": [Path(each).resolve().name for each in args.source]} | _settings(args)
     path = slides.prepare(
         found,
@@ -152,7 +169,7 @@ def run(args: argparse.Namespace, cohort: Cohort, cutting: Cutting, defaults: It
             least_tissue=args.tissue,
             may_overlap=args.overlap,
             seed=args.seed,
-            keep=tuple(filter(None, args.keep.split(","))),
+            keep=causes(args.keep),
         ),
         plan=args.plan,
         plan_only=args.plan_only,
@@ -179,12 +196,12 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     return settings | chosen
 
 
-def _warn_of_unused(slides: Slides, args: argparse.Namespace) -> None:
+def warn_of_unused(slides: Slides, mpp_table: Path | None) -> None:
     """Says what the user gave that no slide takes: a slip in a name, more often than not."""
     names = {name for item in slides.items for name in (item.name, item.slide)}
     unknown = [name for name in slides.mpp if name not in names]
     if unknown:
-        print(f"{args.mpp_table}: no slide is named {', '.join(unknown[:5])}", file=sys.stderr)
+        print(f"{mpp_table}: no slide is named {', '.join(unknown[:5])}", file=sys.stderr)
     if slides.regions is None:
         return
     ids = {item.slide for item in slides.items}
@@ -192,7 +209,7 @@ def _warn_of_unused(slides: Slides, args: argparse.Namespace) -> None:
     strange = sorted(path.name for path in files if path.stem not in ids)
     if strange:
         said = ", ".join(strange[:5])
-        print(f"{args.regions}: {len(strange)} files fit no slide, e.g. {said}", file=sys.stderr)
+        print(f"{slides.regions}: {len(strange)} files fit no slide, e.g. {said}", file=sys.stderr)
 
 
 def _command(
@@ -264,11 +281,7 @@ def _check(args: argparse.Namespace) -> None:
     for flag, value, low, high in limits:
         if not low <= value <= high:
             raise InputError(f"{value}", where=flag, way_out=f"give {low} to {high}")
-    for cause in filter(None, args.keep.split(",")):
-        if cause not in tissue.CAUSES:
-            raise InputError(
-                f"no cause {cause!r}", where="--keep", way_out=f"use {', '.join(tissue.CAUSES)}"
-            )
+    causes(args.keep)
     if args.regions and not args.regions.is_dir():
         raise InputError("no such folder", where=args.regions, way_out="give --regions a folder")
     for flag, value, default in (

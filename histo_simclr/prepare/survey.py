@@ -17,7 +17,7 @@ from histo_simclr.prepare.slide_table import FAILED, NO_MPP, NO_TISSUE, OK, UNRE
 from histo_simclr.slides import grid, picture, reader, regions, tissue
 from histo_simclr.slides.grid import Places, Target
 from histo_simclr.slides.pyramid import SlideError
-from histo_simclr.slides.reader import Slide
+from histo_simclr.slides.reader import Level, Slide
 from histo_simclr.slides.resolution import NoMppError, Resolution
 
 
@@ -31,6 +31,7 @@ class Sampling(NamedTuple):
       may_overlap: whether patches of one µm/px may cover those of another.
       seed: any integer.
       keep: causes for which no tissue is removed, see slides.tissue.
+      shared: px of a patch that neighbors of its µm/px share with it.
     """
 
     targets: tuple[Target, ...]
@@ -39,6 +40,7 @@ class Sampling(NamedTuple):
     may_overlap: bool
     seed: int
     keep: tuple[str, ...]
+    shared: int = 0
 
 
 class Task(NamedTuple):
@@ -88,11 +90,13 @@ class Surveyed(NamedTuple):
       row: with its status.
       places: what to read; None unless the status is ok.
       picture: JPEG of thumbnail, mask and places; empty when the slide could not be read.
+      levels: for each µm/px that the slide reaches, the level that its patches are read from.
     """
 
     row: Row
     places: Places | None = None
     picture: bytes = b""
+    levels: tuple[Level, ...] = ()
 
 
 def inspect(task: Task, file: IO[bytes]) -> Iterator[None]:
@@ -155,6 +159,7 @@ def survey(task: Task, file: IO[bytes]) -> Iterator[None]:
             thumbnail = slide.thumbnail(tissue.MPP, max_pixels=tissue.MAX_PIXELS)
             size, resolution = slide.dimensions[0], slide.resolution
             targets = [each for each in task.sampling.targets if slide.reaches(each.mpp)]
+            levels = tuple(slide.level(each.mpp) for each in targets)
     except InputError:
         raise
     except Exception as error:  # a library that reads slides may raise anything
@@ -167,7 +172,7 @@ def survey(task: Task, file: IO[bytes]) -> Iterator[None]:
     row, places = _placed(row, task, mask, targets, size, resolution)
     drawn = io.BytesIO()
     picture.draw(thumbnail, mask, places, size, resolution, task.px).save(drawn, "JPEG", quality=85)
-    pickle.dump(Surveyed(row, places, drawn.getvalue()), file)
+    pickle.dump(Surveyed(row, places, drawn.getvalue(), levels), file)
 
 
 def _masked(
@@ -199,7 +204,10 @@ def _placed(
     if too_fine:
         row = row.warned(f"{', '.join(too_fine)} µm/px is finer than its {resolution.x:.4g}")
     finest = min(each.mpp for each in targets)
-    grids = [grid.lay(mask, size, resolution, each.mpp, task.px, finest) for each in targets]
+    grids = [
+        grid.lay(mask, size, resolution, each.mpp, task.px, finest, sampling.shared)
+        for each in targets
+    ]
     places = grid.choose(
         grids,
         targets,

@@ -25,7 +25,8 @@ class Grid(NamedTuple):
     Fields:
       mpp: µm/px of the patches.
       side: (width, height) of a patch in level-0 px.
-      step: (x, y) in whole level-0 px from one place to the next, so that none overlap.
+      step: (x, y) in whole level-0 px from one place to the next, so that none overlap unless
+        they are to.
       tissue: (rows, columns) float32, share of each place that is tissue.
     """
 
@@ -62,6 +63,7 @@ def lay(
     mpp: float,
     px: int,
     finest: float = 0.0,
+    overlap: int = 0,
 ) -> Grid:
     """The grid of one µm/px; places that do not lie wholly in the slide are left out.
 
@@ -73,12 +75,14 @@ def lay(
       finest: the finest µm/px that is laid on this slide. Grids whose µm/px is a whole multiple
         of it fall into step with it, so that a coarse patch covers as few fine places as can be.
         0: this one alone.
+      overlap: px of a patch that its neighbor shares with it, below px.
     """
     side = (px * mpp / resolution.x, px * mpp / resolution.y)
     times = mpp / (finest or mpp)
     times = round(times) if abs(times - round(times)) < 1e-6 else 1
+    apart = (each * (px - overlap) / px for each in side)
     # Sides a hair above a whole number are that number: 224 · 0.25 / 0.25.
-    step = tuple(times * int(np.ceil(each / times - 1e-6)) for each in side)
+    step = tuple(times * max(1, int(np.ceil(each / times - 1e-6))) for each in apart)
     starts = [
         np.arange(0, full - width + 1e-6, each)
         for full, width, each in zip(dimensions, side, step, strict=True)

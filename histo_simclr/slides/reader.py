@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -22,6 +23,14 @@ UPSAMPLING = 1.1
 _SAME_LEVEL = 1.01
 # Side of the squares, in pixels of a level, by which a thumbnail is read: 12 MB of RGB.
 _BLOCK = 2048
+
+
+class Level(NamedTuple):
+    """One level: its number, the finest is 0; level-0 px per px; (width, height) in px."""
+
+    number: int
+    downsample: float
+    dimensions: tuple[int, int]
 
 
 class Slide:
@@ -77,6 +86,11 @@ class Slide:
     def reaches(self, mpp: float) -> bool:
         """Whether the slide is fine enough for this µm/px, UPSAMPLING granted."""
         return mpp * UPSAMPLING >= self._coarser_axis()
+
+    def level(self, mpp: float) -> Level:
+        """The level from which `read` takes patches of this µm/px."""
+        number = self._level(mpp / self._coarser_axis())
+        return Level(number, self.downsamples[number], self.dimensions[number])
 
     def thumbnail(self, mpp: float, *, max_pixels: int) -> np.ndarray:
         """The whole slide at about this µm/px, read block by block.

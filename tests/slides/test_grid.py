@@ -85,6 +85,16 @@ def test_tissue_share_is_exact_where_edges_meet():
     np.testing.assert_allclose(laid.tissue[0], [0, 1 / 3, 1], atol=1e-6)
 
 
+@pytest.mark.parametrize(("overlap", "step"), [(0, 300), (1, 299), (100, 200), (299, 1)])
+def test_neighbors_share_the_overlap_asked_for(overlap, step):
+    mask = np.ones((10, 10), bool)
+    resolution = Resolution(1.0, 0.5, "")
+    laid = grid.lay(mask, (1000, 2000), resolution, 1.0, 300, overlap=overlap)
+    assert laid.side == (300, 600)
+    assert laid.step == (step, 2 * step)
+    assert laid.tissue.shape == (700 // step + 1, 700 // step + 1)
+
+
 def test_only_tissue_is_chosen(mask):
     places = choose(mask, least_tissue=0.9, count=50)
     assert places.tissue.min() >= 0.9

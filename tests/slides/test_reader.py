@@ -145,6 +145,7 @@ def test_the_nearest_finer_level_is_read(tmp_path, write_tiff, ome, mpp, level):
         assert slide.downsamples == [1.0, 2.0, 4.0]
         found = slide.read(40, 40, mpp=mpp, px=16)
         assert set(np.unique(found)) == {50 * 2**level}
+        assert slide.level(mpp) == (level, 2.0**level, (600 >> level, 400 >> level))
 
 
 # Odd sizes: those of the levels are rounded down. OpenSlide then places a level by the ratio
