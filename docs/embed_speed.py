@@ -76,7 +76,7 @@ def untrained(folder: Path) -> Path:
 def embedded(folder: Path, slide: Path, encoder: Path, **options: Any) -> dict[str, Any]:
     """What `histo_simclr.embed` says of a run into a new folder."""
     out = tempfile.mkdtemp(dir=folder)
-    return histo_simclr.embed(slide, encoder, out, **options)
+    return histo_simclr.embed_slides(slide, encoder, out, **options)
 
 
 def busy(folder: Path, slide: Path, encoder: Path, rounds: int) -> None:

@@ -6,7 +6,7 @@
     features = encoder(patches)                          # (N, H, W, 3) uint8 → (N, D) float32
 
 Besides `load_encoder`: `import_weights` (foreign weights → a checkpoint), `export` (a checkpoint →
-the formats of others), `embed` (slides → features in HDF5) and `inspect` (what is this file, what
+the formats of others), `embed_slides` (slides → features in HDF5) and `inspect` (what is this file, what
 did it see). These names are stable; what lies below them is not.
 """
 
@@ -17,7 +17,7 @@ _PUBLIC = {
     "load_encoder": "encoder",
     "import_weights": "weights.importing",
     "export": "weights.exporting",
-    "embed": "embed.program",
+    "embed_slides": "embed.program",
     "inspect": "inspecting.report",
 }
 __all__ = [*_PUBLIC]

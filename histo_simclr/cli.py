@@ -69,5 +69,3 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
             command.add_arguments(sub)
             sub.set_defaults(run=command.run)
     return top
-
-

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     from histo_simclr.embed import program
 
     share = shares.parse(args.share) if args.share else shares.from_environment(os.environ)
-    done = program.embed(
+    done = program.embed_slides(
         args.slides,
         args.checkpoint,
         args.out,

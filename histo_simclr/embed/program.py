@@ -28,7 +28,7 @@ from histo_simclr.prepare.progress import Progress
 from histo_simclr.prepare.survey import Task
 
 
-def embed(
+def embed_slides(
     slides: str | Path | Sequence[str | Path],
     checkpoint: str | Path,
     out: str | Path,

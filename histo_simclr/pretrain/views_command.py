@@ -44,5 +44,3 @@ def run(args: argparse.Namespace) -> None:
         max_corrupt=recipe.data.max_corrupt,
     )
     print(f"wrote {args.out}: {args.patches} patches, {args.pairs} pairs of views of each")
-
-

@@ -4,8 +4,10 @@ Each says of itself what every export says (`weights.label`); a torch file canno
 JSON file of the same name lies beside it.
 """
 
+import itertools
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,12 @@ def write_safetensors(
 def write_npz(encoder: ResNet, provenance: Provenance, label: dict[str, Any], out: Path) -> None:
     """As `write_torch`: arrays for `np.load` without pickle; the label is one of them, as text."""
     with out.open("wb") as file:
-        np.savez(file, **names.to_torch(encoder), **{KEY: json.dumps(label)})
+        # As np.savez does, which wants all of them at once.
+        with zipfile.ZipFile(file, "w") as archive:
+            told = (KEY, np.array(json.dumps(label)))
+            for name, array in itertools.chain(names.to_torch(encoder).items(), [told]):
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
 

@@ -45,7 +45,7 @@ def of_tensors(arch: str) -> Callable[[Mapping[str, jax.Array], jax.Array], jax.
 
 
 def shapes_of(arch: str) -> dict[str, tuple[int, ...]]:
-    """Name → shape of what features depend on, in the order of `names.one_by_one`."""
+    """Name → shape of what features depend on, in the order of `names.weights_of`."""
     shapes = names.shapes(arch)
     return {name: shape for name, shape in shapes.items() if not name.endswith(names.BATCHES)}
 

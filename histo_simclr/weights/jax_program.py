@@ -120,7 +120,7 @@ def _program(provenance: Provenance) -> bytes:
 def _save(encoder: ResNet, path: Path) -> None:
     """As numpy.savez, which wants all arrays at once."""
     with zipfile.ZipFile(path, "w") as archive:
-        for name, array in names.one_by_one(encoder):
+        for name, array in names.weights_of(encoder):
             with archive.open(f"{name}.npy", "w") as entry:
                 np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
 

@@ -32,22 +32,40 @@ def shapes(arch: str) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def to_torch(encoder: ResNet) -> dict[str, np.ndarray]:
-    """The tensors of `shapes`, in its order: float32, convolutions (out, in, height, width)."""
-    found = {}
-    for name, array in one_by_one(encoder):
-        found[name] = array
-        if name.endswith("running_var"):
-            found[name.replace("running_var", BATCHES)] = np.zeros((), np.int64)
-    return found
+def to_torch(encoder: ResNet) -> Mapping[str, np.ndarray]:
+    """The tensors of `shapes`, in its order: float32, convolutions (out, in, height, width).
+
+    Each is made when it is asked for, so that no second encoder lies in memory.
+    """
+    return _AsTorch(encoder)
 
 
-def one_by_one(encoder: ResNet) -> Iterator[tuple[str, np.ndarray]]:
-    """The same without `num_batches_tracked`, for writers that need not hold a second encoder."""
-    for name, leaf in _leaves(encoder):
+class _AsTorch(Mapping):
+    def __init__(self, encoder: ResNet):
+        self._leaves: dict[str, jax.Array | None] = {}
+        for name, leaf in _leaves(encoder):
+            self._leaves[name] = leaf
+            if name.endswith("running_var"):
+                self._leaves[name.replace("running_var", BATCHES)] = None
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        leaf = self._leaves[name]
+        if leaf is None:
+            return np.zeros((), np.int64)
         array = np.asarray(leaf, np.float32)
         # A copy in torch's order: writers take the bytes as they lie.
-        yield name, np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if array.ndim == 4 else array
+        return np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if array.ndim == 4 else array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._leaves)
+
+    def __len__(self) -> int:
+        return len(self._leaves)
+
+
+def weights_of(encoder: ResNet) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and tensor of all but `num_batches_tracked`, as programs need them."""
+    return ((name, array) for name, array in to_torch(encoder).items() if array.ndim)
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], arch: str) -> ResNet:

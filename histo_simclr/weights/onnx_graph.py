@@ -162,7 +162,7 @@ def _save(model: Any, encoder: ResNet, shapes: Shapes, file: BinaryIO) -> None:
     heads = {name: _head(name, shape) for name, shape in shapes.items()}
     length = sum(len(heads[name]) + 4 * math.prod(shape) for name, shape in shapes.items())
     file.write(model.SerializeToString() + _field(_GRAPH, len(graph) + length) + graph)
-    for name, array in names.one_by_one(encoder):
+    for name, array in names.weights_of(encoder):
         file.write(heads[name])
         file.write(np.ascontiguousarray(array, "<f4").data)
 

@@ -97,7 +97,7 @@ def _module(encoder: ResNet, provenance: Provenance) -> Any:
     # Kernels (height, width, in, out) as TensorFlow's convolutions take them.
     module.tensors = {
         name: tf.Variable(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array)
-        for name, array in names.one_by_one(encoder)
+        for name, array in names.weights_of(encoder)
     }
     side = tf.TensorSpec([None, provenance.px, provenance.px, 3], tf.float32, name="images")
 

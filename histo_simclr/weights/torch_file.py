@@ -213,13 +213,13 @@ def write(path: Path, content: np.ndarray | Mapping[str, np.ndarray]) -> None:
     Raises:
       OSError: the disk is full, or the place cannot be written.
     """
-    arrays = [content] if isinstance(content, np.ndarray) else list(content.values())
-    tensors = [_pickled(number, array) for number, array in enumerate(arrays)]
     if isinstance(content, np.ndarray):
-        body = tensors[0]
+        arrays, body = [content], _pickled(0, content)
     else:
-        pairs = zip(map(_text, content), tensors, strict=True)
-        body = b"}(" + b"".join(map(b"".join, pairs)) + b"u"
+        # Looked at twice, one by one: a mapping may make its arrays when they are asked for.
+        arrays = content.values()
+        pairs = enumerate(content.items())
+        body = b"}(" + b"".join(_text(name) + _pickled(n, each) for n, (name, each) in pairs) + b"u"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         _put(archive, "data.pkl", b"\x80\x02" + body + b".")
         _put(archive, "byteorder", b"little")

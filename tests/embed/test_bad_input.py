@@ -225,7 +225,7 @@ def test_a_slide_too_coarse_for_the_encoder_is_said(embed, slides, tmp_path):
 
 def test_a_store_is_refused(tmp_path, encoder):
     with pytest.raises(InputError, match="is in a store; give a path on this machine"):
-        histo_simclr.embed("gs://bucket/slides", encoder, tmp_path / "out")
+        histo_simclr.embed_slides("gs://bucket/slides", encoder, tmp_path / "out")
 
 
 def test_the_files_of_a_dicom_series_are_one_slide(embed, tmp_path, cmu, dicom_wsi):

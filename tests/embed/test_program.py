@@ -79,15 +79,15 @@ def test_results_do_not_depend_on_workers_and_batches(embed, slides, tmp_path):
 
 def test_python_gets_what_the_command_prints(slides, tmp_path, encoder):
     options = {"workers": 1, "batch_size": 64}
-    done = histo_simclr.embed(slides / "a.svs", encoder, tmp_path / "out", **options)
-    again = histo_simclr.embed([slides / "a.svs"], encoder, tmp_path / "out", **options)
+    done = histo_simclr.embed_slides(slides / "a.svs", encoder, tmp_path / "out", **options)
+    again = histo_simclr.embed_slides([slides / "a.svs"], encoder, tmp_path / "out", **options)
     assert done["slides"] == again["slides"] == {"ok": 1}
     features, _ = content(done["features"] / "a.h5")
     assert done["patches"] == len(features) == done["ends"][0]["patches"]
     assert (again["patches"], again["kept"]) == (0, 1)
     assert 0 < done["busy"] <= 1
     with pytest.raises(TypeError, match="bach_size"):
-        histo_simclr.embed(slides, encoder, tmp_path / "out", bach_size=3)
+        histo_simclr.embed_slides(slides, encoder, tmp_path / "out", bach_size=3)
 
 
 def test_overlapping_patches_share_so_many_px(embed, slides, tmp_path):

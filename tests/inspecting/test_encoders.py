@@ -42,7 +42,7 @@ def test_an_export_tells_what_its_checkpoint_tells(exported, workdir):
 
 
 def test_an_export_with_other_weights_than_its_label_is_refused(exported, network):
-    tensors = names.to_torch(network)
+    tensors = dict(names.to_torch(network))
     tensors["conv1.weight"] = tensors["conv1.weight"][::-1].copy()
     exported.unlink()
     torch_file.write(exported, tensors)
@@ -88,7 +88,7 @@ def test_what_a_strangers_label_says_cannot_steer_the_terminal(exported, labelle
 
 
 def test_foreign_weights_say_what_is_missing(tmp_path, network):
-    save_file(names.to_torch(network), tmp_path / "theirs.safetensors")
+    save_file(dict(names.to_torch(network)), tmp_path / "theirs.safetensors")
     found = report.inspect(tmp_path / "theirs.safetensors")
     assert found["kind"] == "foreign weights"
     assert found["tensors"] == len(names.shapes("resnet18"))

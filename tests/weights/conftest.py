@@ -67,7 +67,7 @@ def state(small_arch) -> dict[str, np.ndarray]:
     """Tensors of a small network by torchvision's names, no two alike, variances positive."""
     network = resnet.ResNet(small_arch, rngs=nnx.Rngs(5))
     rng = np.random.default_rng(0)
-    found = names.to_torch(network)
+    found = dict(names.to_torch(network))
     for name, array in found.items():
         if array.ndim == 1:
             found[name] = rng.uniform(0.5, 1.5, array.shape).astype(np.float32)

@@ -33,7 +33,7 @@ def test_what_is_imported_is_a_checkpoint(weights, state, tmp_path, capsys):
     assert path == out
     assert (provenance.px, provenance.mpp) == (64, (0.5, 1.0))
     assert (provenance.origin["license"], provenance.origin["file"]) == ("MIT", "w.pth")
-    found = names.to_torch(network)
+    found = dict(names.to_torch(network))
     for name in ("conv1.weight", "layer4.0.bn2.running_var"):
         np.testing.assert_array_equal(found[name], state[name])
 

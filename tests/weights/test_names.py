@@ -27,7 +27,7 @@ def test_there_and_back_is_the_same_bits():
 
 
 def test_a_missing_tensor_and_another_shape_are_told_by_name():
-    tensors = names.to_torch(ResNet("resnet18", rngs=nnx.Rngs(0)))
+    tensors = dict(names.to_torch(ResNet("resnet18", rngs=nnx.Rngs(0))))
     with pytest.raises(ValueError, match=r"layer4\.0\.conv1\.weight has shape"):
         names.from_torch(tensors | {"layer4.0.conv1.weight": np.zeros((3, 3, 3, 3))}, "resnet18")
     del tensors["layer3.1.bn2.running_mean"]
