@@ -6,7 +6,7 @@
     features = encoder(patches)                          # (N, H, W, 3) uint8 → (N, D) float32
 
 Besides `load_encoder`: `import_weights` (foreign weights → a checkpoint), `export` (a checkpoint →
-the formats of others), `embed_slides` (slides → features in HDF5) and `inspect` (what is this file, what
+the formats of others), `embed_slides` (slides → features in HDF5) and `inspect` (what is this, what
 did it see). These names are stable; what lies below them is not.
 """
 
