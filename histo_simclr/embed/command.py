@@ -85,6 +85,7 @@ def _summary(done: dict[str, Any]) -> list[str]:
         lines += _times(done)
     lines.append(f"features: {done['features']}")
     lines.append(f"how each slide ended: {done['table']}")
+    lines.append(f"next: histo-simclr look {done['features']} --slides SLIDES --out LOOK")
     return lines
 
 
