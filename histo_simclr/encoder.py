@@ -3,6 +3,7 @@
 Its normalization, size and resolution come from the file it was loaded from. Without TensorFlow.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from histo_simclr import mesh as meshes
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
-from histo_simclr.weights import label, names
+from histo_simclr.weights import foreign, label, names
 
 SMALLEST_BUCKET = 8  # patches
 
@@ -40,8 +41,8 @@ class Encoder:
     """
 
     def __init__(self, network: ResNet, provenance: Provenance, *, batch_size: int = 256):
-        if batch_size < 1:
-            raise InputError(f"is {batch_size}", where="batch_size", way_out="give 1 or more")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"is {batch_size!r}", where="batch_size", way_out="give 1 or more")
         self.arch, self.num_features = network.arch, network.num_features
         self.px, self.mpp = provenance.px, provenance.mpp
         self.mean, self.std = provenance.mean, provenance.std
@@ -59,8 +60,9 @@ class Encoder:
         Args:
           patches: (N, height, width, 3) uint8, red first; one (height, width, 3) counts as N = 1.
             Other types, ranges and orders of axes are converted where what is meant is beyond
-            doubt, with a warning that says what was expected; so are colors unlike those of the
-            training.
+            doubt, with a warning that says what was expected. Colors unlike those of the training
+            are warned of as well; that red and blue changed places cannot be told from the colors
+            of H&E.
 
         Returns:
           (N, num_features) float32.
@@ -68,14 +70,7 @@ class Encoder:
         Raises:
           InputError: patches that are none: other shapes, no pixels, values that cannot be.
         """
-        if np.ndim(patches) == 3:
-            patches = patches[None]
-        found = np.empty((len(patches), self.num_features), np.float32)
-        done = 0
-        for features in self._streamed(self._chunks(patches)):
-            found[done : done + len(features)] = features
-            done += len(features)
-        return found
+        return next(self.stream([patches]))
 
     def stream(self, batches: Iterable[Any]) -> Iterator[np.ndarray]:
         """Features of batches as they come; while one is computed, the next is fetched.
@@ -86,24 +81,28 @@ class Encoder:
         Yields:
           (n, num_features) float32, one array a batch.
         """
-        sizes: list[int] = []
+        # Of the batches whose features are not all there: the array, and rows of it to come.
+        waiting: deque[tuple[np.ndarray, int]] = deque()
 
         def chunks() -> Iterator[np.ndarray]:
             for batch in batches:
-                sizes.append(len(batch))
-                yield from self._chunks(batch)
+                patches = self._check.batch(batch)
+                empty = np.empty((len(patches), self.num_features), np.float32)
+                waiting.append((empty, len(patches)))
+                for start in range(0, len(patches), self._batch_size):
+                    yield patches[start : start + self._batch_size]
 
-        waiting = np.empty((0, self.num_features), np.float32)
         for features in self._streamed(chunks()):
-            waiting = np.concatenate([waiting, features])
-            while sizes and len(waiting) >= sizes[0]:
-                yield waiting[: sizes[0]]
-                waiting = waiting[sizes.pop(0) :]
-        yield from (waiting[:0] for _ in sizes)
-
-    def _chunks(self, patches: Any) -> Iterator[np.ndarray]:
-        for start in range(0, len(patches), self._batch_size):
-            yield self._check(patches[start : start + self._batch_size])
+            while not waiting[0][1]:  # batches without patches
+                yield waiting.popleft()[0]
+            array, left = waiting.popleft()
+            array[len(array) - left :][: len(features)] = features
+            left -= len(features)
+            if left:
+                waiting.appendleft((array, left))
+            else:
+                yield array
+        yield from (array for array, _ in waiting)
 
     def _streamed(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         sharding = meshes.batch_sharding(self._mesh)
@@ -138,8 +137,8 @@ def load_encoder(
     """An encoder from whatever holds one, its fingerprint checked where there is one.
 
     Args:
-      source: a workdir, one step's folder, an imported folder, anything that `export` writes but
-        compiled programs, or foreign weights (`weights.foreign`).
+      source: a workdir, one step's folder, an imported folder, anything that `export` writes, or
+        foreign weights (`weights.foreign`).
       arch, mean, std, px: of foreign weights that do not say so themselves; must be left out where
         the source does.
       batch_size: patches that lie on the devices at a time. Changes no feature.
@@ -147,17 +146,26 @@ def load_encoder(
     Raises:
       InputError: no encoder there, a damaged one, or one of unknown normalization.
     """
-    told = {"arch": arch, "mean": mean, "std": std, "px": px}
-    if checkpoint.is_checkpoint(source):
-        if given := [name for name, value in told.items() if value]:
-            raise InputError(
-                f"a checkpoint says itself what it expects, and {', '.join(given)} was given",
-                where=source,
-                way_out="leave it out",
-            )
-        network, provenance, _ = checkpoint.load_encoder(source)
-    else:
-        from histo_simclr.weights import foreign
-
-        network, provenance = foreign.read(Path(source), **told)
+    mean, std = (None if each is None else tuple(np.ravel(each).tolist()) for each in (mean, std))
+    network, provenance = read(source, arch=arch, mean=mean, std=std, px=px)
     return Encoder(network, provenance, batch_size=batch_size)
+
+
+def read(source: str | Path, **told: Any) -> tuple[ResNet, Provenance]:
+    """What `load_encoder` loads, without a program for it; arguments are the same.
+
+    Raises:
+      InputError: as `load_encoder`.
+    """
+    if not isinstance(source, str | Path):
+        raise InputError(f"is {source!r}", where="source", way_out="give the path of an encoder")
+    if not checkpoint.is_checkpoint(source):
+        return foreign.read(Path(source), **told)
+    if given := [name for name, value in told.items() if value]:
+        raise InputError(
+            f"a checkpoint says itself what it expects, and {', '.join(given)} was given",
+            where=source,
+            way_out="leave it out",
+        )
+    network, provenance, _ = checkpoint.load_encoder(source)
+    return network, provenance

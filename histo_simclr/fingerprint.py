@@ -44,7 +44,7 @@ def patches() -> np.ndarray:
 
 
 def compute(encoder: ResNet, *, px: int, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """Features of the patches, in float32 at the highest precision that the device has.
+    """Features of the patches, by the program of `encode`.
 
     Args:
       encoder: in eval mode, on any devices; each process computes on one of its own.
@@ -55,7 +55,7 @@ def compute(encoder: ResNet, *, px: int, mean: Sequence[float], std: Sequence[fl
     """
     mesh = meshes.local(1)
     # The training forbids transfers that nobody asked for; these are.
-    with jax.transfer_guard("allow"), jax.default_matmul_precision("highest"):
+    with jax.transfer_guard("allow"):
         program = encode.encoding(encoder, px=px, mean=mean, std=std, mesh=mesh)
         # One by one: all at once need more memory than the weights of a ResNet-50.
         parts = [jax.device_put(each[None], meshes.replicated(mesh)) for each in patches()]

@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,11 @@ FAR = 2.0
 # Channels in another order are suspected where the order given is this far away, and another one
 # less than half as far. Red and blue of H&E differ too little: their exchange stays unseen.
 SUSPECT = 0.5
+OVERSHOOT = 0.05  # of the range
+# Floats whose largest lies between 1 and this are neither 0 to 1 nor 0 to 255: normalized before.
+FRACTIONS = 16.0
+FLAT = 0.02  # largest standard deviation of a channel in [0, 1] where nothing is to be seen
+MOST_ENLARGED = 2.0  # px of the encoder over px of a patch, before it is told
 # Of tissue in bright field where the training's statistics are unknown.
 TISSUE_MEAN, TISSUE_STD = (0.70, 0.54, 0.66), (0.22, 0.26, 0.21)  # arXiv 2212.04690
 
@@ -34,60 +40,78 @@ class Check:
         self._mean = np.array(statistics.get("mean", TISSUE_MEAN))
         self._std = np.array(statistics.get("std", TISSUE_STD))
         self._whose = "the training patches'" if statistics else "that of tissue in general"
+        self._px = provenance.px
         self._said: set[str] = set()
 
-    def __call__(self, patches: Any) -> np.ndarray:
-        """(N, height, width, 3) uint8.
+    def batch(self, patches: Any) -> "Batch":
+        """The patches as the encoder takes them, converted when they are asked for.
+
+        Args:
+          patches: (N, height, width, 3), or one (height, width, 3); what can be seen of all of them
+            decides how each is converted.
 
         Raises:
-          InputError: no such array can be made of it without guessing.
+          InputError: it would have to be guessed what they are.
         """
-        patches = self._in_order(np.asarray(patches))
-        patches = self._in_range(patches)
-        if len(patches) >= ENOUGH_PATCHES:
-            self._look(patches)
-        return patches
+        try:
+            array = np.asarray(patches)
+        except ValueError:
+            raise _refused("patches of several sizes in one batch") from None
+        array = self._in_order(array[None] if array.ndim == 3 else array)
+        return Batch(array, self._conversion(array), self._look)
 
     def _in_order(self, patches: np.ndarray) -> np.ndarray:
         shape = patches.shape
         if len(shape) != 4 or 0 in shape[1:]:
             raise _refused(f"shape {shape}")
-        if shape[3] == 3:
-            return patches
-        if shape[1] == 3:
+        if shape[3] != 3 and shape[1] == 3:
             self._warn("order", f"shape {shape} has the channels first: turned round")
-            return patches.transpose(0, 2, 3, 1)
-        if shape[3] == 4:
+            patches = patches.transpose(0, 2, 3, 1)
+        elif shape[3] == 4:
             raise _refused(f"shape {shape} has a fourth channel: lay it on white first")
-        raise _refused(f"shape {shape}")
+        elif shape[3] != 3:
+            raise _refused(f"shape {shape}")
+        height, width = patches.shape[1:3]
+        if height != width:
+            self._warn("square", f"{height} × {width} px are stretched to {self._px} × {self._px}")
+        elif height < self._px / MOST_ENLARGED:
+            self._warn("side", f"{height} px are enlarged to {self._px}")
+        return patches
 
-    def _in_range(self, patches: np.ndarray) -> np.ndarray:
-        if patches.dtype == np.uint8:
-            return patches
+    def _conversion(self, patches: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         kind = patches.dtype.kind
-        if kind not in "fiu" or not np.isfinite(patches).all():
-            raise _refused(f"dtype {patches.dtype}, or NaN")
-        low, high = float(patches.min(initial=0)), float(patches.max(initial=0))
-        if low < 0:
-            raise _refused(
-                f"values from {low:.3g}: these were normalized before, and that is done here"
-            )
-        if kind == "f" and high <= 1:
-            self._warn("range", f"{patches.dtype} from {low:.3g} to {high:.3g}: multiplied by 255")
-            return np.round(patches * 255).astype(np.uint8)
-        if high > 255:
-            raise _refused(f"values up to {high:.6g}")
-        self._warn("dtype", f"{patches.dtype} from {low:.3g} to {high:.3g}: rounded to uint8")
-        return np.round(patches).astype(np.uint8)
+        if patches.dtype == np.uint8 or not len(patches):
+            return lambda part: part.astype(np.uint8, copy=False)
+        if kind not in "fiu":
+            raise _refused(f"dtype {patches.dtype}")
+        low, high = float(patches.min()), float(patches.max())
+        found = f"{patches.dtype} from {low:.3g} to {high:.3g}"
+        if not np.isfinite([low, high]).all():
+            raise _refused(f"{patches.dtype} with NaN or infinity")
+        # Resizing with a sharp kernel leaves floats a little outside the range.
+        scale = 1 if kind == "f" and high < FRACTIONS else 255
+        slack = OVERSHOOT * scale if kind == "f" else 0
+        if low < -slack:
+            raise _refused(f"{found}: these were normalized before, and that is done here")
+        if high > scale + slack:
+            raise _refused(f"{found}: neither 0 to 1 nor 0 to 255")
+        done = "multiplied by 255" if scale == 1 else "rounded to uint8"
+        self._warn(done, f"{found}: {done}")
+        return lambda part: np.round(np.clip(part, 0, scale) * (255 // scale)).astype(np.uint8)
 
     def _look(self, patches: np.ndarray) -> None:
-        mean = patches[:, ::4, ::4].reshape(-1, 3).mean(0) / 255
+        if len(patches) < ENOUGH_PATCHES:
+            return
+        pixels = patches[:, ::4, ::4].reshape(-1, 3) / np.float32(255)
+        mean = pixels.mean(0)
         orders = [list(order) for order in itertools.permutations(range(3))]
         given, *others = (self._distance(mean[order]) for order in orders)
         if given > SUSPECT and min(others) < given / 2:
             what, guess = "channels", "are red, green and blue in this order?"
         elif given > FAR:
-            what, guess = "statistics", "another stain, background alone, or inverted?"
+            what, guess = "statistics", "another stain, or inverted?"
+        elif pixels.std(0).max() < FLAT:
+            what, guess = "flat", "and nothing but this color: background alone?"
         else:
             return
         found, known = ("({:.2f}, {:.2f}, {:.2f})".format(*each) for each in (mean, self._mean))
@@ -100,6 +124,32 @@ class Check:
         if what not in self._said:
             self._said.add(what)
             warnings.warn(f"patches: {found}; {EXPECTED}", InputWarning, stacklevel=6)
+
+
+class Batch:
+    """Patches of one batch; `batch[start:stop]` is (n, height, width, 3) uint8.
+
+    Args:
+      patches: (N, height, width, 3) of any type.
+      convert: makes uint8 of a part.
+      look: is shown each part.
+    """
+
+    def __init__(
+        self,
+        patches: np.ndarray,
+        convert: Callable[[np.ndarray], np.ndarray],
+        look: Callable[[np.ndarray], None],
+    ):
+        self._patches, self._convert, self._look = patches, convert, look
+
+    def __len__(self) -> int:
+        return len(self._patches)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        found = self._convert(self._patches[part])
+        self._look(found)
+        return found
 
 
 class InputWarning(UserWarning):

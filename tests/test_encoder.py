@@ -142,6 +142,18 @@ def test_strange_patches_warn_through_the_call(network):
         loaded(fingerprint.patches() / 255)
 
 
+@pytest.mark.parametrize("source", [None, 3])
+def test_what_is_no_path_is_one_line(source):
+    with pytest.raises(InputError, match="source: is .*give the path"):
+        histo_simclr.load_encoder(source)
+
+
+def test_statistics_may_be_arrays(network, tmp_path):
+    checkpoint.write_encoder(tmp_path / "e", network, LOOKS)
+    with pytest.raises(InputError, match="mean, std was given"):
+        histo_simclr.load_encoder(tmp_path / "e", mean=np.full(3, 0.5), std=np.full(3, 0.5))
+
+
 def test_a_batch_of_nothing_is_refused(network):
     with pytest.raises(InputError, match="batch_size: is 0"):
         encoder.Encoder(network, LOOKS, batch_size=0)

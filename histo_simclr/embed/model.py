@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from histo_simclr import checkpoint
+from histo_simclr import encoder
 from histo_simclr.embed import layouts
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ResNet
@@ -29,12 +29,7 @@ def load(source: str | Path) -> Model:
     Raises:
       InputError: no encoder there, a damaged one, or one of unknown normalization.
     """
-    if checkpoint.is_checkpoint(source):
-        network, provenance, _ = checkpoint.load_encoder(source)
-    else:
-        from histo_simclr.weights import foreign
-
-        network, provenance = foreign.read(Path(source))
+    network, provenance = encoder.read(source)
     return Model(network, provenance, label.model_sha256(names.to_torch(network)))
 
 
