@@ -132,7 +132,7 @@ RULES = {
     "prepare.registry_row": "",
     "prepare.acquire": "prepare.registry_row",
     # Slides → features. What reads slides runs in processes that never load JAX.
-    "embed": "embed encode checkpoint model mesh provenance tables weights prepare slides jax",
+    "embed": "embed encode encoder model mesh provenance tables weights prepare slides jax",
     "embed.batches": "jax",
     "embed.feature_file": "h5py",
     "embed.also": "embed.feature_file weights.torch_file h5py zarr pyarrow",
