@@ -99,10 +99,9 @@ RULES = {
     "suite.summary": "evaluate suite.cells suite.tasks",
     "suite.comparisons": "evaluate suite.encoders suite.summary suite.tasks",
     # What files say of themselves, and whether it holds.
-    "inspecting": "inspecting checkpoint fingerprint records provenance tables weights model flax",
-    "inspecting.stages": "records provenance prepare.relatives prepare.registry"
-    " prepare.registry_row prepare.terms",
-    "inspecting.was_seen": "prepare.relatives prepare.registry pyarrow",
+    "inspecting": "inspecting checkpoint fingerprint records provenance tables weights model"
+    " prepare.stages flax",
+    "inspecting.was_seen": "prepare.relatives prepare.registry prepare.registry_row pyarrow",
     "inspecting.features": "h5py",
     # Pictures of features: of arrays and of patches that are shown beside them.
     "looks": "looks evaluate pictures matplotlib sklearn threadpoolctl",
@@ -184,7 +183,7 @@ RULES = {
     "weights.card_results": "checkpoint records",
     "weights.card_text": "provenance weights.card_results",
     # Commercial use is rolled up as a mix's is.
-    "weights.model_card": "provenance weights prepare.terms yaml",
+    "weights.model_card": "provenance weights prepare.stages yaml",
     "weights.usage": "provenance",
     "workdir": "config",
     "telemetry": "clu tensorflow tensorboard",

@@ -7,8 +7,9 @@ from flax import nnx
 
 from histo_simclr import checkpoint, fingerprint, records
 from histo_simclr.errors import InputError
-from histo_simclr.inspecting import results, stages
+from histo_simclr.inspecting import results
 from histo_simclr.model.resnet import ResNet
+from histo_simclr.prepare import stages
 from histo_simclr.provenance import Provenance
 from histo_simclr.weights import label, names
 
@@ -36,7 +37,7 @@ def of_checkpoint(path: Path, mix: Path | None) -> dict[str, Any]:
         kept = (each.name for each in step_dir.parent.iterdir() if each.name.isdigit())
         found["steps"] = sorted(map(int, kept))
         found["finished"] = (workdir / "finished.json").is_file()
-        found["results"] = results.of_workdir(workdir)
+        found["results"] = results.of_workdir(workdir, found["step"])
     return found
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from histo_simclr import checkpoint, records
 from histo_simclr.errors import InputError
-from histo_simclr.inspecting import encoders, features, results, stages, was_seen
+from histo_simclr.inspecting import encoders, features, results, was_seen
+from histo_simclr.prepare import stages
 
 WAY_OUT = (
     "give a checkpoint or workdir, a mix, a record set, weights in a file or folder, a folder with "

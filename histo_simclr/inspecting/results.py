@@ -8,10 +8,12 @@ from histo_simclr import records
 FILE = "results.json"
 
 
-def of_workdir(path: Path) -> list[dict[str, Any]]:
-    """Rows of the linear evaluations that a pretraining run left in its workdir."""
+def of_workdir(path: Path, step: int) -> list[dict[str, Any]]:
+    """Rows of the linear evaluations of a step that a pretraining run left in its workdir."""
     files = sorted((path / "evaluation").glob(f"*/{FILE}"))
-    return [row for file in files for row in _rows_of_probe(records.read_json(file, "rows"))]
+    found = [records.read_json(file, "rows", "checkpoint") for file in files]
+    ours = [each for each in found if each["checkpoint"].get("step") == step]
+    return [row for each in ours for row in _rows_of_probe(each)]
 
 
 def of_folder(path: Path) -> dict[str, Any]:

@@ -17,10 +17,12 @@ import pyarrow.parquet
 from histo_simclr.errors import InputError
 from histo_simclr.prepare import relatives
 from histo_simclr.prepare.registry import folded, resembling
+from histo_simclr.prepare.registry_row import UNKNOWN as UNKNOWN_OVERLAP
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
-# The first twelve characters of a TCGA slide's name are its patient.
-_TCGA_PATIENT = re.compile(r"TCGA-\w\w-\w{4}")
+# A TCGA slide's name begins with its patient's, and goes on with its sample, slide and a UUID.
+_TCGA = re.compile(r"TCGA-\w\w-\w{4}(-.+)?", re.IGNORECASE)
+_FAMILY = re.compile("TCGA|CPTAC", re.IGNORECASE)  # of cohorts, none of them called so
 
 
 class Answer(NamedTuple):
@@ -36,7 +38,7 @@ def answer(name: str, stages: Sequence[Mapping[str, Any]]) -> Answer:
     Args:
       name: as people write it; of slides and patients exactly as the record sets name them, with
         or without the file's ending.
-      stages: see `inspecting.stages`.
+      stages: see `prepare.stages`.
 
     Raises:
       InputError: a name that is probably a slip for a cohort's, or an index that cannot be read.
@@ -46,8 +48,9 @@ def answer(name: str, stages: Sequence[Mapping[str, Any]]) -> Answer:
     named = [stage for stage in stages if stage["cohorts"] is not None]
     if met := [each for stage in named for each in _as_cohort(name, stage, known)]:
         return Answer(YES, tuple(met))
-    if folded(name) in known.cohorts:
+    if folded(name) in known.cohorts or _FAMILY.fullmatch(name):
         met = [each for stage in named for each in _overlapping(name, stage, known)]
+        blind += [each for stage in named for each in _unknown_overlaps(stage, known)]
         if met or blind:
             return Answer(UNKNOWN, (*met, *blind))
         return Answer(NO, ("no cohort of that name, nor one known to share pixels with it",))
@@ -56,19 +59,38 @@ def answer(name: str, stages: Sequence[Mapping[str, Any]]) -> Answer:
 
 def _as_cohort(name: str, stage: Mapping[str, Any], known: relatives.Known) -> list[str]:
     wanted = known.identity(name)
-    family = re.compile(re.escape(name) + r"[-_ ]", re.IGNORECASE)  # TCGA of TCGA-BRCA
     return [
         f"{cohort['patches']:,} patches of {cohort['name']} in {stage['name']}"
         for cohort in stage["cohorts"]
-        if known.identity(cohort["name"]) == wanted or family.match(cohort["name"])
+        if known.identity(cohort["name"]) == wanted or _is_of(cohort["name"], name)
     ]
+
+
+def _is_of(name: str, family: str) -> bool:
+    """TCGA-BRCA is of TCGA."""
+    return re.match(re.escape(family) + r"[-_ ]", name, re.IGNORECASE) is not None
+
+
+def _unknown_overlaps(stage: Mapping[str, Any], known: relatives.Known) -> list[str]:
+    """Cohorts that may hold anybody's patches: not in the registry, or listed as such there."""
+    found = []
+    for cohort in stage["cohorts"]:
+        registered = known.cohorts.get(folded(cohort["name"]))
+        if registered is None:
+            reason = "is not in the registry, so what it shares is unknown"
+        elif UNKNOWN_OVERLAP in registered.overlaps:
+            reason = "shares pixels with others that nobody listed"
+        else:
+            continue
+        found.append(f"{cohort['name']} in {stage['name']} {reason}")
+    return found
 
 
 def _overlapping(name: str, stage: Mapping[str, Any], known: relatives.Known) -> list[str]:
     return [
         f"{cohort['name']} in {stage['name']} shares pixels with it: some may have been seen"
         for cohort in stage["cohorts"]
-        if known.do_overlap(name, cohort["name"])
+        if known.do_overlap(name, cohort["name"]) or _is_of(name, cohort["name"])
     ]
 
 
@@ -104,18 +126,25 @@ def _as_slide(
 def _count(name: str, path: Path) -> tuple[dict[str, int], list[str]]:
     """Rows of a slide and of a patient of that name, and cohorts with rows that name neither."""
     counts, nameless = {"slide": 0, "patient": 0}, set()
-    slides = pyarrow.array(dict.fromkeys((name, Path(name).stem)), pyarrow.string())
+    wanted = pyarrow.array(dict.fromkeys((name.lower(), Path(name).stem.lower())), pyarrow.string())
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(columns=["cohort", "slide", "patient"]):
                 slide, patient = (
-                    batch[column].cast(pyarrow.string()) for column in ("slide", "patient")
+                    pyarrow.compute.utf8_lower(batch[column].cast(pyarrow.string()))
+                    for column in ("slide", "patient")
                 )
-                is_slide = pyarrow.compute.is_in(slide, value_set=slides)
-                is_patient = pyarrow.compute.equal(patient, name)
-                if _TCGA_PATIENT.fullmatch(name):
-                    starts = pyarrow.compute.starts_with(slide, name + "-")
-                    is_patient = pyarrow.compute.or_(is_patient, starts)
+                is_slide = pyarrow.compute.is_in(slide, value_set=wanted)
+                is_patient = pyarrow.compute.is_in(patient, value_set=wanted)
+                if barcode := _TCGA.fullmatch(name):
+                    # Of the patient, or of one of its slides without what follows the barcode.
+                    starts = pyarrow.compute.match_substring_regex(
+                        slide, f"^{re.escape(name.lower())}[-.]"
+                    )
+                    if barcode[1]:
+                        is_slide = pyarrow.compute.or_(is_slide, starts)
+                    else:
+                        is_patient = pyarrow.compute.or_(is_patient, starts)
                 for kind, mask in (("slide", is_slide), ("patient", is_patient)):
                     counts[kind] += pyarrow.compute.sum(mask).as_py() or 0
                 is_bare = pyarrow.compute.equal(slide, "")

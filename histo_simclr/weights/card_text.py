@@ -74,7 +74,7 @@ def data(provenance: Provenance) -> str:
     """What it saw: the mix, its cohorts and their terms."""
     mix, heading = provenance.mix, "## Training data\n\n"
     started = provenance.origin.get("init_from")
-    after = f"\n\nIt started from other weights: {_inline(started)}." if started else ""
+    after = f"\n\n{_started(started)}" if started else ""
     if not mix.get("cohorts"):
         return f"{heading}Unknown here: the weights were imported ({_imported(provenance)}).{after}"
     head = ("cohort", "patches", "slides", "organ", "stain", "µm/px", "licence", "commercial use")
@@ -100,17 +100,37 @@ def data(provenance: Provenance) -> str:
     return f"{heading}{says}{digest}.\n\n{_table(head, rows)}{warned}{after}"
 
 
-def conditions(license_name: str, roll_up: dict[str, str]) -> str:
-    """The licence, and whether commercial use is allowed by all data."""
-    stated = (
-        f"Licence: {license_name}."
-        if license_name != "other"
-        else "No single licence covers the data; weights inherit the terms of each."
+def _started(start: dict[str, Any]) -> str:
+    before = Provenance.from_json(start["provenance"], where="init_from")
+    step = f", step {start['step']:,}" if start.get("step") is not None else ""
+    saw = ", ".join(map(_inline, before.mix.get("cohorts", {})))
+    seen = f"which had seen {saw}" if saw else "and nobody here knows what these had seen"
+    source = before.origin.get("source") or start["name"]
+    return (
+        f"It started from other weights: {_inline(source)}{step} (`{start['digest'][:16]}`), "
+        f"{seen}; {' and '.join(start['taken'])} taken. The terms below are those of both."
     )
+
+
+def conditions(licenses: Sequence[str], roll_up: dict[str, str], notes: Sequence[str]) -> str:
+    """The licences, and whether commercial use is allowed by all of them.
+
+    Args:
+      licenses: of all that the encoder saw or started from; "" stands for none stated.
+      roll_up: `terms.roll_up`'s.
+      notes: on weights that others made.
+    """
+    named = [_inline(each) or "none stated" for each in licenses] or ["none stated"]
+    stated = (
+        f"Licence: {named[0]}."
+        if len(named) == 1
+        else f"No single licence covers it: weights inherit the terms of each ({'; '.join(named)})."
+    )
+    said = "".join(f"\n\n{_inline(each)}." for each in notes)
     return (
         f"## Terms\n\n{stated}\n\nCommercial use: **{roll_up['commercial_use']}** "
         f"({_inline(roll_up['commercial_use_because'])}). As stated by those who gave the data; "
-        "check at the source before you rely on it."
+        f"check at the source before you rely on it.{said}"
     )
 
 

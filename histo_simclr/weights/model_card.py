@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from histo_simclr.prepare import terms
+from histo_simclr.prepare import stages
 from histo_simclr.provenance import Provenance
 from histo_simclr.weights import card_text
 from histo_simclr.weights.card_results import METRICS, Result
@@ -32,7 +32,7 @@ def short(provenance: Provenance, label: dict[str, Any]) -> str:
         [
             card_text.use(),
             card_text.input(provenance),
-            card_text.conditions(license_of(provenance), commercial_use(provenance)),
+            _conditions(provenance),
             card_text.identity(provenance, label),
         ],
     )
@@ -47,7 +47,7 @@ def full(provenance: Provenance, label: dict[str, Any], *, results: Sequence[Res
             card_text.use(),
             card_text.input(provenance),
             card_text.data(provenance),
-            card_text.conditions(license_of(provenance), commercial_use(provenance)),
+            _conditions(provenance),
             card_text.results(results),
             card_text.intended(provenance),
             card_text.training(provenance),
@@ -57,33 +57,34 @@ def full(provenance: Provenance, label: dict[str, Any], *, results: Sequence[Res
     )
 
 
+def _conditions(provenance: Provenance) -> str:
+    use, said = commercial_use(provenance), notes(provenance)
+    return card_text.conditions(licenses(provenance), use, said)
+
+
 def license_of(provenance: Provenance) -> str:
     """The Hub's name of the licence, where all data have the same one that it knows; else "other".
 
-    Terms of an imported file are what it came with; others' weights are not ours to license.
+    What the weights started from counts as the data do; others' weights are not ours to license.
     """
-    if provenance.origin.get("kind") == "imported":
-        stated = {provenance.origin.get("license") or ""}
-    else:
-        stated = {each.get("license", "") for each in _cohorts(provenance)}
-    (one, *more) = stated or {""}
+    (one, *more) = licenses(provenance) or [""]
     known = one.lower().replace(" ", "-")
     return known if not more and _HUB_LICENSES.fullmatch(known) else OTHER
 
 
+def licenses(provenance: Provenance) -> list[str]:
+    """Those of all that the encoder saw or started from; "" stands for none stated."""
+    return stages.licenses_of(stages.of_encoder(provenance, None))
+
+
 def commercial_use(provenance: Provenance) -> dict[str, str]:
-    """`terms.roll_up` of the cohorts; unknown where nothing is known of the data."""
-    if not (cohorts := provenance.mix.get("cohorts")):
-        return {
-            "commercial_use": "unknown",
-            "commercial_use_because": "nothing is known here of the data it was trained on",
-        }
-    stated = {"license": "", "commercial_use": "unknown"}
-    return terms.roll_up([stated | each | {"cohort": name} for name, each in cohorts.items()])
+    """The strictest terms of all that the encoder saw or started from, as `inspect` tells them."""
+    return stages.terms_of(stages.of_encoder(provenance, None), "this encoder")
 
 
-def _cohorts(provenance: Provenance) -> Sequence[dict[str, Any]]:
-    return list(provenance.mix.get("cohorts", {}).values())
+def notes(provenance: Provenance) -> list[str]:
+    """What is to be known of imported weights behind the encoder."""
+    return [each.origin["note"] for each in provenance.lineage() if each.origin.get("note")]
 
 
 def _head(provenance: Provenance, results: Sequence[Result]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import BatchNorm, ResNet
 from histo_simclr.provenance import Provenance
-from histo_simclr.weights import blocks, function, names
+from histo_simclr.weights import blocks, function, model_card, names
 from histo_simclr.weights.label import KEY
 
 OPSET = 17
@@ -98,7 +98,7 @@ def _model(width: int, provenance: Provenance, label: dict[str, Any]) -> Any:
         "mean": ",".join(map(str, provenance.mean)),
         "std": ",".join(map(str, provenance.std)),
         "mpp": ",".join(str(each) for each in provenance.mpp if each),
-        "license": _license(provenance),
+        "license": "; ".join(each or "none stated" for each in model_card.licenses(provenance)),
         KEY: json.dumps(label),
     }
     helper.set_model_props(model, told)
@@ -185,14 +185,6 @@ def _field(tag: int, length: int) -> bytes:
         length >>= 7
     encoded.append(length)
     return bytes(encoded)
-
-
-def _license(provenance: Provenance) -> str:
-    """The imported weights' own, or those of the cohorts that the encoder was trained on."""
-    if provenance.origin.get("kind") == "imported":
-        return provenance.origin.get("license") or "unknown"
-    cohorts = provenance.mix.get("cohorts", {}).values()
-    return "; ".join(sorted({each.get("license") or "unknown" for each in cohorts})) or "unknown"
 
 
 def _imported(name: str) -> Any:

@@ -17,9 +17,9 @@ def repository_root(monkeypatch, request):
     [("pcam", 0, "yes"), ("TCGA-UCEC", 1, "no"), ("CAMELYON16", 3, "unknown")],
 )
 def test_seen_is_answered_by_the_exit_code_too(capsys, name, code, seen):
-    assert cli.main(["inspect", "data/sample/mix", "--seen", name]) == code
+    assert cli.main(["inspect", "data/sample/records/pcam", "--seen", name]) == code
     assert capsys.readouterr().out.startswith(f"{name} seen: {seen}\n  ")
-    assert cli.main(["inspect", "data/sample/mix", "--seen", name, "--json"]) == code
+    assert cli.main(["inspect", "data/sample/records/pcam", "--seen", name, "--json"]) == code
     told = json.loads(capsys.readouterr().out)
     assert (told["name"], told["seen"]) == (name, seen)
     assert told["because"]

@@ -177,7 +177,8 @@ def test_seen_asks_a_mix_a_record_set_and_the_mix_of_a_checkpoint(workdir, adapt
     patient = next(each for each in manifest["patient"] if each)
     for place in (f"{SAMPLE}/mix", workdir, adapted):
         assert report.seen(place, patient).seen == "yes"
-    assert report.seen(workdir, "TCGA-UCEC").seen == "no"
+    assert report.seen(f"{SAMPLE}/records/pcam", "TCGA-UCEC").seen == "no"
+    assert report.seen(workdir, "TCGA-UCEC").seen == "unknown"  # own cohorts, in no registry
     assert report.seen(adapted, "TCGA-UCEC").seen == "unknown"
     with pytest.raises(InputError, match="ask its checkpoint"):
         report.seen(workdir / "evaluation/pcam", "pcam")

@@ -65,7 +65,7 @@ def test_without_results_nothing_is_claimed(looks):
 
 def test_one_forbidding_cohort_forbids_commercial_use_and_is_named(looks):
     card = model_card.full(looks, LABEL, results=())
-    assert "Commercial use: **no** (this mix may not be used commercially because of " in card
+    assert "Commercial use: **no** (this encoder may not be used commercially because of " in card
     assert "(CC-BY-NC-4.0)" in card
     head = front(card)
     assert (head["license"], head["license_link"]) == ("other", "README.md#terms")
@@ -98,7 +98,7 @@ def test_imported_weights_keep_their_terms_and_their_unknowns(imported):
     assert front(card)["license"] == "mit"
     assert "# resnet18, imported from ciga" in card
     assert "Unknown here: the weights were imported (source ciga, file tenpercent_" in card
-    assert "Commercial use: **unknown** (nothing is known here of the data" in card
+    assert "Commercial use: **unknown** (it is not known whether this encoder may be" in card
     assert "| µm/px | unknown |" in card
     assert "The weights: Ciga et al. 2022" in card
     assert "## Training\n" not in card
@@ -112,3 +112,41 @@ def test_what_the_input_must_be_is_in_both_cards(looks):
         assert "## Terms" in card
     assert "not for diagnosis" in card
     assert "| patches seen | 5,250, counting each pass |" in card
+
+
+def started(looks, before):
+    """`looks` as a run that started from `before`."""
+    start = {"name": "theirs", "digest": "d" * 64, "step": None, "taken": ["encoder"]}
+    start |= {"provenance": before.to_json()}
+    return dataclasses.replace(looks, origin={"kind": "pretrained", "init_from": start})
+
+
+def test_the_terms_of_the_weights_it_started_from_bind_it(looks, imported):
+    origin = imported.origin | {"license": "LicenseRef-Lunit-non-commercial", "note": "research"}
+    before = dataclasses.replace(imported, origin=origin)
+    free = mixed(looks, pcam="CC0-1.0")
+    assert "Commercial use: **yes**" in model_card.full(free, LABEL, results=())
+    assert model_card.license_of(free) == "cc0-1.0"
+    adapted = started(free, before)
+    assert model_card.license_of(adapted) == "other"
+    for card in (model_card.full(adapted, LABEL, results=()), model_card.short(adapted, LABEL)):
+        assert "Commercial use: **no**" in card
+        assert "CC0-1.0; LicenseRef-Lunit-non-commercial" in card
+        assert "research." in card
+
+
+def test_what_it_started_from_is_a_sentence(looks, imported):
+    card = model_card.full(started(looks, imported), LABEL, results=())
+    assert (
+        f"It started from other weights: ciga (`{'d' * 16}`), and nobody here knows what these had "
+        "seen; encoder taken." in card
+    )
+
+
+def test_the_one_licence_of_imported_weights_is_named(imported):
+    origin = imported.origin | {"license": "LicenseRef-Lunit-non-commercial"}
+    card = model_card.full(dataclasses.replace(imported, origin=origin), LABEL, results=())
+    assert "Licence: LicenseRef-Lunit-non-commercial." in card
+    origin = imported.origin | {"license": "NOASSERTION"}
+    card = model_card.full(dataclasses.replace(imported, origin=origin), LABEL, results=())
+    assert "Licence: none stated." in card

@@ -17,6 +17,7 @@ from histo_simclr.prepare.registry import folded
 from histo_simclr.prepare.registry_row import UNKNOWN
 from histo_simclr.provenance import Provenance
 
+UNSTATED = "NOASSERTION"  # SPDX: no licence was stated
 STARTED = "the weights it started from"
 # Of a cohort that does not say: files of strangers, and those of older versions.
 _ABSENT = {"organ": "", "stain": "", "mpp": [], "slides": 0, "patients": 0}
@@ -121,6 +122,16 @@ def terms_of(stages: Sequence[Mapping[str, Any]], what: str) -> dict[str, str]:
             name = origin.get("source") or origin.get("file") or stage["name"]
             sets.append({"cohort": f"weights {name}, whose patches are unknown", **use})
     return terms.roll_up(sets, what)
+
+
+def licenses_of(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every licence that cohorts or weights behind a thing came with, once; "" of those without."""
+    found = set()
+    for stage in stages:
+        if stage["cohorts"] is None:
+            found.add(stage["origin"].get("license") or "")
+        found |= {cohort["license"] for cohort in stage["cohorts"] or ()}
+    return sorted("" if each == UNSTATED else each for each in found)
 
 
 def _place(provenance: Provenance, mix: Path | None) -> Path | None:
