@@ -25,8 +25,6 @@ LIBRARIES = {
     "savedmodel": ("tensorflow",),
     "safetensors": ("safetensors",),
 }
-# What `import` takes back; a SavedModel and a jax.export program are programs.
-IMPORTED = ("torch", "timm", "safetensors", "hf", "onnx", "npz")
 
 
 def main() -> None:
@@ -43,11 +41,8 @@ def main() -> None:
             export, writing = child("export", name, folder), child("write", name, folder)
             cells = [name, f"{export['seconds']:.1f} s", f"{export['weights']:.1f}×"]
             cells += [f"{writing['seconds']:.1f} s, {writing['weights']:.1f}×"]
-            if name in IMPORTED:
-                taken = child("import", name, folder)
-                cells += [f"{taken['seconds']:.1f} s", f"{taken['weights']:.1f}×"]
-            else:
-                cells += ["–", "–"]
+            taken = child("import", name, folder)
+            cells += [f"{taken['seconds']:.1f} s", f"{taken['weights']:.1f}×"]
             print(f"| {' | '.join(cells)} |", flush=True)
 
 

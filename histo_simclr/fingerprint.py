@@ -36,11 +36,15 @@ def patches() -> np.ndarray:
 
     Lossless, so that they are the same whatever decodes them.
     """
-    data = resources.files("histo_simclr").joinpath("fingerprint_patches.png").read_bytes()
-    strip = np.asarray(Image.open(io.BytesIO(data)))
+    strip = np.asarray(Image.open(io.BytesIO(patches_file())))
     found = np.ascontiguousarray(strip.reshape(SIDE, COUNT, SIDE, 3).transpose(1, 0, 2, 3))
     found.setflags(write=False)
     return found
+
+
+def patches_file() -> bytes:
+    """The same as a PNG of the patches side by side, for those who have none of our code."""
+    return resources.files("histo_simclr").joinpath("fingerprint_patches.png").read_bytes()
 
 
 def compute(encoder: ResNet, *, px: int, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
@@ -78,10 +82,14 @@ def of_training(encoder: nnx.State, looks: Provenance) -> dict[str, Any]:
 def to_json(features: np.ndarray) -> dict[str, Any]:
     """Features as JSON values: float32 in base64, little-endian, and of which patches they are."""
     return {
-        "patches": hashlib.sha256(patches().tobytes()).hexdigest(),
+        "patches": _digest(),
         "shape": list(features.shape),
         "float32": base64.b64encode(features.astype("<f4").tobytes()).decode(),
     }
+
+
+def _digest() -> str:
+    return hashlib.sha256(patches().tobytes()).hexdigest()
 
 
 def from_json(content: dict[str, Any]) -> np.ndarray:
@@ -119,13 +127,20 @@ def check(
     Raises:
       InputError: the features differ by more than TOLERANCE, or the fingerprint is damaged.
     """
-    if stored is None:
-        return
+    if stored is not None:
+        compare(compute(encoder, px=looks.px, mean=looks.mean, std=looks.std), stored, where=where)
+
+
+def compare(found: np.ndarray, stored: dict[str, Any], *, where: object) -> None:
+    """The same of features that something else computed of the patches, as a program does."""
     try:
         expected = from_json(stored)
     except ValueError as error:
         raise InputError(str(error), where=where, way_out="get the file anew") from error
-    found = compute(encoder, px=looks.px, mean=looks.mean, std=looks.std)
+    if stored.get("patches") != _digest():
+        raise InputError(
+            "its fingerprint is of other patches", where=where, way_out="update histo_simclr"
+        )
     if (apart := difference(found, expected)) > TOLERANCE:
         raise InputError(
             f"gives other features than it was written with: the fingerprint of {COUNT} patches "

@@ -7,6 +7,7 @@ import dataclasses
 import importlib.metadata
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,9 @@ class Provenance:
 
     @classmethod
     def from_json(cls, content: dict[str, Any], *, where: object) -> "Provenance":
-        """Reads `to_json`'s result; InputError names `where` when a field is missing."""
+        """Reads `to_json`'s result; InputError names `where` and a field that is missing or odd."""
+        if not isinstance(content, dict):
+            raise _odd(where, "is no JSON object")
         names = {field.name for field in dataclasses.fields(cls)}
         if missing := names - content.keys() - {"origin"}:
             raise InputError(
@@ -79,8 +82,50 @@ class Provenance:
                 way_out="use a checkpoint written by this version of histo_simclr",
             )
         values = {name: content[name] for name in names & content.keys()}
+        for name, is_right in _FIELDS.items():
+            if name in values and not is_right(values[name]):
+                raise _odd(where, f"has {name} {json.dumps(values[name])[:60]}")
         values |= {name: tuple(values[name]) for name in ("mean", "std", "mpp")}
         return cls(**values)
+
+
+def _odd(where: object, what: str) -> InputError:
+    return InputError(f"provenance {what}", where=where, way_out="get the file anew")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are_numbers(value: Any, count: int | None = None) -> bool:
+    is_list = isinstance(value, list | tuple) and all(map(_is_number, value))
+    return is_list and count in (None, len(value))
+
+
+def _is_mix(value: Any) -> bool:
+    cohorts = value.get("cohorts", {}) if isinstance(value, dict) else None
+    return isinstance(cohorts, dict) and all(isinstance(each, dict) for each in cohorts.values())
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+# What each field must be, for files that strangers or damage may have changed.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "arch": lambda value: isinstance(value, str),
+    "hidden": _is_number,
+    "out": _is_number,
+    "px": lambda value: _is_number(value) and value >= 1,
+    "mean": lambda value: _are_numbers(value, 3),
+    "std": lambda value: _are_numbers(value, 3) and min(value) > 0,
+    "mpp": _are_numbers,
+    "mix": _is_mix,
+    "config": _is_dict,
+    "versions": _is_dict,
+    "revision": lambda value: isinstance(value, str),
+    "origin": _is_dict,
+}
 
 
 def mix_summary(mix: dict[str, Any]) -> dict[str, Any]:

@@ -171,6 +171,7 @@ RULES = {
     "weights.torch_pickle": "weights.torch_values",
     "weights.torch_file": "weights.torch_pickle weights.torch_values",
     "weights.formats": "weights.label weights.tensors weights.torch_file weights.torch_values"
+    " weights.jax_program weights.saved_model"
     " safetensors onnx",
     "weights.sound": "weights.tensors",
     "weights.sources": "",
@@ -179,7 +180,7 @@ RULES = {
     "weights.label": "fingerprint provenance model weights.names",
     "weights.safetensors_file": "",
     "weights.flat_files": "provenance model weights workdir",
-    "weights.timm_folder": "provenance model weights workdir",
+    "weights.timm_folder": "fingerprint provenance model weights workdir",
     "weights.card_results": "checkpoint records",
     "weights.card_text": "provenance weights.card_results",
     # Commercial use is rolled up as a mix's is.

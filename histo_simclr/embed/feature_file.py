@@ -115,13 +115,32 @@ def write_coords(path: Path, content: Content) -> None:
         settle(temporary, path)
 
 
+Encoder = tuple[str, tuple[float, ...], tuple[float, ...]]
+
+
+def encoder_of(attributes: Mapping[str, Any]) -> Encoder:
+    """What tells one encoder from another, of the attributes of `features`."""
+    looks = (np.ravel(attributes.get(name, ())).astype(float) for name in ("mean", "std"))
+    mean, std = (tuple(each.tolist()) for each in looks)
+    return str(attributes.get("model_sha256", "")), mean, std
+
+
+def is_of_others(path: Path) -> bool:
+    """Whether HDF5 opens the file and it is none of ours: other programs' stay as they are."""
+    try:
+        with h5py.File(path, "r") as file:
+            return "settings" not in getattr(file.get("coords"), "attrs", ())
+    except OSError:
+        return False
+
+
 class Stored(NamedTuple):
     """What a complete file says of itself.
 
     Fields:
       count, dimensions: N and D.
       dtype: of the features.
-      model_sha256: of the encoder's weights; empty when the file does not say.
+      encoder: its weights' model_sha256, its mean and std; empty where the file does not say.
       settings: what decided its places, see `layouts`; empty when the file does not say.
       coords: (N, 2).
     """
@@ -129,7 +148,7 @@ class Stored(NamedTuple):
     count: int
     dimensions: int
     dtype: str
-    model_sha256: str
+    encoder: Encoder
     settings: str
     coords: np.ndarray
 
@@ -146,7 +165,7 @@ def stored(path: Path) -> Stored | None:
             return Stored(
                 *features.shape,
                 str(features.dtype),
-                str(features.attrs.get("model_sha256", "")),
+                encoder_of(features.attrs),
                 str(coords.attrs.get("settings", "")),
                 coords[:].astype(np.int64),
             )

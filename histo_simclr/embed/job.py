@@ -71,6 +71,7 @@ class Slides:
                 return False
             self._series.add(_digest(found.series))
         if row.status not in (OK, NO_TISSUE):
+            self._discard(row.slide)
             self._end(found, row.status, row.reason)
             return False
         with self._timed():
@@ -104,6 +105,7 @@ class Slides:
         """Sets a slide aside whose pixels cannot be read."""
         found, file = self._open.pop(wsi)
         file.abandon()
+        self._discard(found.row.slide)
         self.expected -= len(found.places.x)
         self._end(found._replace(places=NO_PLACES), status, reason)
 
@@ -147,14 +149,22 @@ class Slides:
             )
         )
 
+    def _discard(self, slide: str) -> None:
+        """Features of what the slide was before must not be taken for those of what it is."""
+        path = self._places.feature_file(slide)
+        for old in (path, self._places.coords_file(slide)):
+            old.unlink(missing_ok=True)
+        also.remove(path, self._copies)
+
     def _is_there(self, path: Path, found: Found) -> bool:
-        """Whether the file holds this very slide's places: other settings may have led to them."""
+        """Whether the file is this very slide's, which only the table had forgotten."""
         stored = feature_file.stored(path)
         coords = np.stack([found.places.x, found.places.y], axis=1)
         return (
             stored is not None
             and (stored.dimensions, stored.dtype) == (self._dimensions, self._dtype)
-            and stored.model_sha256 == self._job.features_attributes["model_sha256"]
+            and stored.encoder == feature_file.encoder_of(self._job.features_attributes)
+            and stored.settings == self._settings[found.row.wsi]
             and np.array_equal(stored.coords, coords)
         )
 

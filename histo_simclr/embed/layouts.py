@@ -5,7 +5,7 @@ wsi_core/WholeSlideImage.py). What we know beyond them is added under names that
 No path of this machine goes into a file.
 """
 
-import urllib.parse
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,9 +65,13 @@ class Job(NamedTuple):
     features_attributes: dict[str, Any]
 
 
+# What would name another folder, a hidden file or nothing, and the sign of what was replaced.
+_NO_FILE_NAME = re.compile(r"[/\\\x00-\x1f\x7f%]|^\.")
+
+
 def file_name(slide: str) -> str:
     """A slide's id as a file name; of each slide another. Ids as they commonly are stay."""
-    return urllib.parse.quote(slide, safe=" ")
+    return _NO_FILE_NAME.sub(lambda found: f"%{ord(found[0]):02X}", slide)
 
 
 def magnification(mpp: float) -> int | float:

@@ -1,6 +1,5 @@
 """The encoder of a job: its weights, what it expects of patches, what files say of it."""
 
-import importlib.metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,5 +67,5 @@ def attributes(model: Model, px: int) -> dict[str, Any]:
         "std": np.array(model.provenance.std),
         "input_size": px,
         "interpolation": layouts.INTERPOLATION,
-        "histo_simclr_version": importlib.metadata.version("histo-simclr"),
+        "histo_simclr_version": label.version(),
     }

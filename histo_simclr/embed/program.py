@@ -73,7 +73,7 @@ def embed_slides(
         digests,
         places,
         slide_ends.earlier(out),
-        model_sha256=encoder.sha256,
+        encoder=feature_file.encoder_of(told),
         dtype=chosen.dtype,
         retry_failed=chosen.retry_failed,
     )

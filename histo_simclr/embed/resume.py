@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from histo_simclr.embed import feature_file, shares, slide_ends
+from histo_simclr.embed.feature_file import Encoder
 from histo_simclr.embed.layouts import Places
 from histo_simclr.embed.shares import Share
 from histo_simclr.embed.slide_ends import End, Ends
@@ -23,7 +24,7 @@ def kept(
     places: Places,
     earlier: dict[str, End],
     *,
-    model_sha256: str,
+    encoder: Encoder,
     dtype: str,
     retry_failed: bool,
 ) -> dict[str, End]:
@@ -36,17 +37,19 @@ def kept(
       settings: `settings_of` each, by name.
       places: where their files are.
       earlier: how slides ended in earlier runs, by name.
-      model_sha256, dtype: of the features wanted.
+      encoder, dtype: of the features wanted.
       retry_failed: whether those that failed are tried again in any case.
 
     Raises:
-      InputError: files of another encoder are there.
+      InputError: files of another encoder, or of another program, are there.
     """
-    found, strangers = {}, []
+    found, strangers, others = {}, [], []
     for task in tasks:
         wsi, path = task.row.wsi, places.feature_file(task.row.slide)
         stored, before = feature_file.stored(path), earlier.get(task.row.wsi)
-        if stored is not None and stored.model_sha256 != model_sha256:
+        coords = places.coords_file(task.row.slide)
+        others += [each for each in (path, coords) if feature_file.is_of_others(each)]
+        if stored is not None and stored.encoder != encoder:
             strangers.append(path)
         elif stored is not None and (stored.dtype, stored.settings) == (dtype, settings[wsi]):
             status = slide_ends.status_of(stored.count)
@@ -65,6 +68,12 @@ def kept(
             f"{len(strangers)} files with features of another encoder, e.g. {strangers[0].name}",
             where=places.features,
             way_out="give another --out or another --name, or delete that folder",
+        )
+    if others:
+        raise InputError(
+            f"{len(others)} files that histo-simclr did not write, e.g. {others[0].name}",
+            where=others[0].parent,
+            way_out="give another --out, or move them away",
         )
     return found
 

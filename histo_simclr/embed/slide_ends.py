@@ -74,7 +74,8 @@ def read(path: Path) -> dict[str, End]:
     found: dict[str, End] = {}
     if not path.exists():
         return found
-    with open(path, newline="", encoding="utf-8") as file:
+    suppressed = contextlib.suppress(csv.Error)
+    with open(path, newline="", encoding="utf-8", errors="replace") as file, suppressed:
         for row in csv.DictReader(file):
             if row.keys() != kinds.keys() or None in row.values():
                 continue

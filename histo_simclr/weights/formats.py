@@ -4,7 +4,9 @@ What a file is, is told from its first bytes, not from its name.
 """
 
 import json
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from histo_simclr.errors import InputError
+from histo_simclr.weights import jax_program, saved_model, torch_file
 from histo_simclr.weights import label as labels
-from histo_simclr.weights import torch_file
 from histo_simclr.weights.tensors import Stored, Tensors
 from histo_simclr.weights.torch_values import Inert
 
@@ -45,6 +47,10 @@ SAFETENSORS_DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
+# What numpy and zipfile raise for changed bytes: headers are parsed as Python, members may say that
+# they are encrypted, or compressed in some other way.
+NPZ_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, SyntaxError)
+NPZ_DAMAGE += (zipfile.BadZipFile, zlib.error, tokenize.TokenError)
 GIVE = "give a torch, safetensors, npz or ONNX file of weights, or a folder of timm or Hugging Face"
 
 
@@ -75,8 +81,15 @@ def of_torch(path: Path) -> Contents:
     content = torch_file.read(path)
     state, left_out = _state_dict(content.value, path)
     beside = path.with_name(f"{path.name}.json")
-    label = _label(_json(beside), beside) if beside.is_file() else None
+    stated = _json(beside) if beside.is_file() and _names_us(beside) else None
+    label = None if stated is None else _label(stated, beside)
     return Contents(Tensors(state), label, None, content.format, path, left_out)
+
+
+def _names_us(path: Path) -> bool:
+    # Others put a JSON file of their own beside their weights.
+    content = path.read_bytes()
+    return any(f'"{name}"'.encode() in content for name in (labels.KEY, "model_sha256"))
 
 
 def _state_dict(value: Any, path: Path) -> tuple[dict[str, Stored], tuple[str, ...]]:
@@ -167,7 +180,7 @@ def of_npz(path: Path) -> Contents:
                 label = _label(_parsed(str(archive[name]), path), path)
             else:
                 stored[name] = _member(archive, name, path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except NPZ_DAMAGE as error:
         raise _torn(path, error) from error
     return Contents(Tensors(stored), label, None, "npz", path)
 
@@ -185,7 +198,7 @@ def _member(archive: Any, name: str, path: Path) -> Stored:
     def read() -> np.ndarray:
         try:
             return archive[name]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except NPZ_DAMAGE as error:
             raise _torn(path, error) from error
 
     return Stored(shape, dtype.name, read)
@@ -233,7 +246,11 @@ def _initializer(tensor: Any, path: Path) -> Stored:
 
 
 def of_folder(path: Path) -> Contents:
-    """A folder of timm or Hugging Face: config.json, and the weights beside it."""
+    """A folder of timm or Hugging Face (config.json, and the weights beside it), or a program."""
+    if (path / "saved_model.pb").is_file():
+        return _of_program(path, "SavedModel", saved_model, path / saved_model.LABEL)
+    if (path / jax_program.PROGRAM).is_file():
+        return _of_program(path, "jax.export program", jax_program, path / jax_program.LABEL)
     files = [path / name for name in FOLDER_FILES if (path / name).is_file()]
     if not (path / "config.json").is_file() or not files:
         raise InputError(_folder_is(path), where=path, way_out=GIVE)
@@ -242,7 +259,10 @@ def of_folder(path: Path) -> Contents:
     label = inner.label
     if stated.get(labels.KEY) is not None:
         label = _label(stated, path / "config.json")
+    _check_arguments(stated.get("model_args"), path / "config.json")
     pretrained = stated.get("pretrained_cfg")
+    if label is not None and isinstance(pretrained, dict):
+        _check_agreement(pretrained, label, path / "config.json")
     is_timm = isinstance(pretrained, dict)
     return inner._replace(
         label=label,
@@ -252,14 +272,59 @@ def of_folder(path: Path) -> Contents:
     )
 
 
+def _of_program(path: Path, kind: str, program: Any, label: Path) -> Contents:
+    """One of our own, which holds its weights under torchvision's names."""
+    if not label.is_file():
+        raise InputError(
+            f"is a {kind} that histo-simclr did not write: its tensors have no known names",
+            where=path,
+            way_out=GIVE,
+        )
+    try:
+        tensors = program.tensors_of(path)
+    except NPZ_DAMAGE as error:
+        raise _torn(path, error) from error
+    stored = {
+        name: Stored(array.shape, array.dtype.name, lambda array=array: array)
+        for name, array in tensors.items()
+    }
+    return Contents(Tensors(stored), _label(_json(label), label), None, kind, label)
+
+
+def _check_arguments(arguments: Any, where: Path) -> None:
+    """Refuses other activations, strides and the like: another network of the same tensors."""
+    plain = {"num_classes": None, "in_chans": 3, "global_pool": "avg"}
+    harmless = {"drop_rate", "drop_path_rate", "drop_block_rate", "zero_init_last"}
+    odd = [
+        f"{name}={value!r}"
+        for name, value in (arguments or {}).items()
+        if name not in harmless and not (name in plain and plain[name] in (None, value))
+    ]
+    if odd:
+        raise InputError(
+            f"is no plain ResNet: model_args {', '.join(odd)}",
+            where=where,
+            way_out="only torchvision's own ResNets can be imported",
+        )
+
+
+def _check_agreement(pretrained: dict[str, Any], label: dict[str, Any], where: Path) -> None:
+    told = label.get("provenance")
+    for name in ("mean", "std"):
+        theirs, ours = pretrained.get(name), told.get(name) if isinstance(told, dict) else None
+        if theirs is not None and ours is not None and list(theirs) != list(ours):
+            raise InputError(
+                f"pretrained_cfg says {name} {theirs}, its label {ours}",
+                where=where,
+                way_out="get the folder anew; whoever changed it by hand, import the weights with "
+                "--mean and --std instead",
+            )
+
+
 def _folder_is(path: Path) -> str:
     names = {entry.name for entry in path.iterdir()}
     if {"params", "metadata"} <= names or "checkpoints" in names:
         return "is a checkpoint of histo-simclr already: every command takes it as it is"
-    if "saved_model.pb" in names:
-        return "is a SavedModel, a program: its weights cannot be taken out by name"
-    if "program.jax" in names:
-        return "is a program of jax.export: its weights cannot be taken out by name"
     return f"is a folder without config.json and {' or '.join(FOLDER_FILES)}"
 
 

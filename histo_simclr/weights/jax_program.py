@@ -130,7 +130,9 @@ def _check(path: Path) -> None:
     try:
         lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
         wanted = dict(reversed(line.split("  ", 1)) for line in lines)
-        changed = [name for name in (PROGRAM, WEIGHTS) if _sha256(path / name) != wanted[name]]
+        changed = [
+            name for name in (PROGRAM, WEIGHTS, LABEL) if _sha256(path / name) != wanted[name]
+        ]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"no program of histo_simclr: {error}",

@@ -37,8 +37,16 @@ def label(encoder: ResNet, provenance: Provenance) -> dict[str, Any]:
         "provenance": provenance.published().to_json(),
         "fingerprint": fingerprint.to_json(fingerprint.compute(encoder, **looks)),
         "model_sha256": model_sha256(names.to_torch(encoder)),
-        "exported_by": f"histo-simclr {importlib.metadata.version('histo-simclr')}",
+        "exported_by": f"histo-simclr {version()}",
     }
+
+
+def version() -> str:
+    """Of this package; "unknown" in a checkout that was not installed."""
+    try:
+        return importlib.metadata.version("histo-simclr")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def read(content: Any, *, where: object) -> Label:
@@ -57,6 +65,8 @@ def read(content: Any, *, where: object) -> Label:
         raise InputError(
             f"its label lacks {', '.join(sorted(missing))}", where=where, way_out="get it anew"
         )
+    if not isinstance(content["fingerprint"], dict):
+        raise InputError("its label has no fingerprint", where=where, way_out="get it anew")
     provenance = Provenance.from_json(content["provenance"], where=where)
     return Label(provenance, content["fingerprint"], content["model_sha256"])
 

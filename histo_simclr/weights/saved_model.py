@@ -75,17 +75,24 @@ def features_of(path: Path, patches: np.ndarray) -> np.ndarray:
 
 
 def tensors_of(path: Path) -> dict[str, np.ndarray]:
-    """The encoder's tensors under torchvision's names, read without running the program."""
+    """The encoder's tensors under torchvision's names, read without running the program.
+
+    Raises:
+      OSError: the folder is damaged, or holds no variables.
+    """
     import tensorflow as tf
 
-    reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
     before, after = "tensors/", "/.ATTRIBUTES/VARIABLE_VALUE"
     found = {}
-    for key in reader.get_variable_to_shape_map():
-        if key.startswith(before):
-            name = key[len(before) : -len(after)].replace("..", ".")  # TensorFlow doubles the dots
-            array = reader.get_tensor(key)
-            found[name] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+    try:
+        reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
+        for key in reader.get_variable_to_shape_map():
+            if key.startswith(before):
+                name = key[len(before) : -len(after)].replace("..", ".")  # it doubles the dots
+                array = reader.get_tensor(key)
+                found[name] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+    except tf.errors.OpError as error:
+        raise OSError(None, str(error.message).splitlines()[0], str(path)) from error
     return found
 
 

@@ -206,8 +206,14 @@ def _of_timm(cfg: Mapping[str, Any], where: object) -> dict[str, Any]:
         "url": str(cfg.get("origin_url") or ""),
     }
     size = cfg.get("input_size")
-    if isinstance(size, list) and len(size) == 3 and type(size[2]) is int and size[2] > 0:
-        facts["px"] = size[2]
+    if isinstance(size, list) and len(size) == 3:
+        if size[1] != size[2] or type(size[2]) is not int:
+            raise InputError(
+                f"pretrained_cfg.input_size is {size}, no square",
+                where=where,
+                way_out="correct it in config.json",
+            )
+        facts["px"] = _px(size[2], f"{where}: pretrained_cfg.input_size")
     is_imagenet = (facts["mean"], facts["std"]) == IMAGENET
     note = "these are ImageNet's, timm's default: make sure that the weights were trained so"
     return facts | {"note": note if is_imagenet else ""}
@@ -226,9 +232,9 @@ def _three(values: Sequence[Any], where: str, least: float) -> tuple[float, floa
     return first, second, third
 
 
-def _px(px: int) -> int:
+def _px(px: int, where: object = "--px") -> int:
     if px and not 32 <= px <= 4096:
-        raise InputError(f"is {px}", where="--px", way_out="give 32 to 4096 pixels")
+        raise InputError(f"is {px}", where=where, way_out="give 32 to 4096 pixels")
     return px
 
 

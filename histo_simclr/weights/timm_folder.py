@@ -1,14 +1,15 @@
 """An encoder as a folder that timm, transformers and the Hugging Face Hub know.
 
-`config.json` and `model.safetensors` are what they read, README.md is the model card. timm refuses
-keys of `pretrained_cfg` that it does not know, so ours stand beside it.
+`config.json` and `model.safetensors` are what they read, README.md is the model card, and by the
+patches of the fingerprint anybody can check what was loaded. timm refuses keys of `pretrained_cfg`
+that it does not know, so ours stand beside it.
 """
 
 import functools
 from pathlib import Path
 from typing import Any
 
-from histo_simclr import workdir
+from histo_simclr import fingerprint, workdir
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
 from histo_simclr.weights import card_text, flat_files, model_card
@@ -16,6 +17,7 @@ from histo_simclr.weights.card_results import Result
 from histo_simclr.weights.label import KEY
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+PATCHES = "fingerprint_patches.png"  # by which others check what they have loaded
 _STRIDE = 32  # of a ResNet from its input to the map that is averaged
 
 
@@ -40,6 +42,7 @@ def write(
     """
     out.mkdir()
     flat_files.write_safetensors(encoder, provenance, label, out / WEIGHTS)
+    (out / PATCHES).write_bytes(fingerprint.patches_file())
     workdir.write_json(out / CONFIG, config(encoder, provenance, label))
     card = (
         functools.partial(model_card.full, results=results)

@@ -30,7 +30,7 @@ def test_rows_are_as_given_however_they_come(tmp_path, step):
         np.testing.assert_array_equal(found["features"][:], rows)
         assert found["features"].chunks == (1024, 8)
     stored = feature_file.stored(tmp_path / "a.h5")
-    assert stored[:5] == (3000, 8, "float32", "abc", "s")
+    assert stored[:5] == (3000, 8, "float32", ("abc", (0.5, 0.6, 0.7), ()), "s")
     np.testing.assert_array_equal(stored.coords, content(3000).coords)
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 

@@ -123,3 +123,5 @@ def test_slides_of_odd_names_stay_in_their_folder():
     assert len({*found}) == len(names)
     assert not any("/" in name for name in found)
     assert found[3:] == list(names[3:])
+    common = ["A (1)", "S12-345 & b", "Größe", "x+y,z#1"]
+    assert [layouts.file_name(name) for name in common] == common

@@ -1,5 +1,6 @@
 """What stands when the command runs again: after its end, a kill, with another encoder."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -17,6 +18,8 @@ PROGRAM = """
 import sys
 from histo_simclr import cli
 from histo_simclr.model import resnet
+
+from histo_simclr import checkpoint
 resnet.STAGE_BLOCKS["small"] = (1, 1, 0, 0)
 if __name__ == "__main__":
     sys.exit(cli.main(sys.argv[1:]))
@@ -95,6 +98,44 @@ def test_another_encoder_is_refused_before_any_work(embed, slides, tmp_path, str
     assert embed("--name", "stranger", checkpoint=stranger)[0] == 0
 
 
+def test_another_normalization_is_another_encoder(embed, slides, tmp_path, encoder):
+    network, looks, _ = checkpoint.load_encoder(encoder)
+    other = dataclasses.replace(looks, std=(0.3, 0.3, 0.3))
+    checkpoint.write_encoder(tmp_path / "other", network, other)
+    assert embed()[0] == 0
+    code, _, err = embed(checkpoint=tmp_path / "other")
+    assert code == 2
+    assert "3 files with features of another encoder" in err
+
+
+def test_a_slide_whose_file_changed_is_made_anew(embed, slides, tmp_path, cmu):
+    assert embed()[0] == 0
+    path = tmp_path / "out" / FEATURES / "a.h5"
+    before = path.stat().st_mtime_ns
+    content = bytearray(cmu.read_bytes())
+    (slides / "a.svs").write_bytes(bytes(content) + b" ")
+    code, out, _ = embed()
+    assert code == 0
+    assert "2 of them by an earlier run" in out
+    assert path.stat().st_mtime_ns != before
+    (slides / "a.svs").write_bytes(b"no slide any more")
+    assert embed()[0] == 2
+    assert not path.exists()
+
+
+def test_coordinates_of_another_program_are_not_overwritten(embed, slides, tmp_path):
+    folder = tmp_path / "out" / FEATURES
+    theirs = folder.parent / "patches" / "a_patches.h5"
+    theirs.parent.mkdir(parents=True)
+    with h5py.File(theirs, "w") as file:
+        file["coords"] = np.zeros((1000, 2), "i8")
+    code, _, err = embed()
+    assert code == 2
+    assert "1 files that histo-simclr did not write, e.g. a_patches.h5" in err
+    with h5py.File(theirs) as file:
+        assert len(file["coords"]) == 1000
+
+
 def test_files_of_others_are_not_overwritten(embed, slides, tmp_path):
     """TRIDENT's do not say which weights they are of."""
     folder = tmp_path / "out" / FEATURES
@@ -115,13 +156,10 @@ def test_a_torn_file_is_made_anew(embed, slides, tmp_path):
     np.testing.assert_allclose(features(path), expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_other_places_are_made_anew_and_the_same_places_stand(embed, slides, tmp_path):
+def test_other_settings_are_made_anew(embed, slides, tmp_path):
     assert embed()[0] == 0
     folder = tmp_path / "out" / FEATURES
     before, count = times(folder), len(features(folder / "a.h5"))
-    # Nothing is taken out of the tissue of this slide's copies by the rules for pen marks.
-    assert embed("--keep", "pen")[0] == 0
-    assert times(folder) == before
     assert embed("--tissue", 0.95)[0] == 0
     assert all(times(folder)[name] != before[name] for name in before)
     assert len(features(folder / "a.h5")) < count

@@ -169,14 +169,14 @@ def test_folders_and_absent_files_say_what_to_give(tmp_path):
         foreign.tensors_of(tmp_path / "absent.pth")
     with pytest.raises(InputError, match="folder without config.json"):
         foreign.tensors_of(tmp_path)
-    for name, says in {
-        "saved_model.pb": "is a SavedModel",
-        "program.jax": "jax.export",
-        "checkpoints": "is a checkpoint of histo-simclr already",
-    }.items():
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(InputError, match="is a checkpoint of histo-simclr already"):
+        foreign.tensors_of(tmp_path / "run")
+    for name, says in {"saved_model.pb": "is a SavedModel", "program.jax": "is a jax.exp"}.items():
         folder = tmp_path / name.replace(".", "_")
-        (folder / name).mkdir(parents=True)
-        with pytest.raises(InputError, match=says):
+        folder.mkdir()
+        (folder / name).write_bytes(b"program")
+        with pytest.raises(InputError, match=f"{says}.*that histo-simclr did not write"):
             foreign.tensors_of(folder)
 
 

@@ -36,6 +36,7 @@ def test_the_folder_holds_what_timm_and_the_hub_read(folder):
         "config.json",
         "model.safetensors",
         "README.md",
+        "fingerprint_patches.png",
     }
 
 
