@@ -12,14 +12,14 @@ import h5py
 import numpy as np
 import pytest
 
+from histo_simclr import checkpoint
+
 FEATURES = "10x_48px_0px_overlap/features_histo_simclr_small"
 # The architecture of the tests, in a process that can be killed.
 PROGRAM = """
 import sys
 from histo_simclr import cli
 from histo_simclr.model import resnet
-
-from histo_simclr import checkpoint
 resnet.STAGE_BLOCKS["small"] = (1, 1, 0, 0)
 if __name__ == "__main__":
     sys.exit(cli.main(sys.argv[1:]))
