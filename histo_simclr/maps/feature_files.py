@@ -75,6 +75,10 @@ def find(place: str | Path) -> list[Path]:
     return found
 
 
+# What h5py raises for changed bytes: kinds that it has no type for, names that lead elsewhere.
+_DAMAGE = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError)
+
+
 def count(path: Path) -> int:
     """How many patches a file has.
 
@@ -84,7 +88,7 @@ def count(path: Path) -> int:
     try:
         with h5py.File(path, "r") as file:
             return len(file["features"])
-    except (OSError, KeyError) as error:
+    except _DAMAGE as error:
         raise _unreadable(path, error) from error
 
 
@@ -101,11 +105,13 @@ def read(path: Path) -> SlideFeatures:
     """
     try:
         with h5py.File(path, "r") as file:
+            if file["features"].dtype.kind not in "fiu":
+                raise ValueError(f"features are {file['features'].dtype}, no numbers")
             features = np.asarray(file["features"][:], np.float32)
             coords = np.asarray(file["coords"][:])
             tissue = file["tissue_fraction"][:] if "tissue_fraction" in file else None
             about = dict(file["features"].attrs) | dict(file["coords"].attrs)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise _unreadable(path, error) from error
     _check(path, features, coords)
     coords = coords.astype(np.int64)
@@ -127,7 +133,7 @@ def read(path: Path) -> SlideFeatures:
         mpp=_number(about.get("mpp_level0_x")),
         encoder=_text(about.get("encoder")),
         model=_text(about.get("model_sha256")),
-        tissue=None if tissue is None or len(tissue) != len(coords) else tissue,
+        tissue=tissue if _is_share(tissue, len(coords)) else None,
     )
 
 
@@ -136,8 +142,14 @@ def _holds_features(path: Path) -> bool:
         with h5py.File(path, "r") as file:
             both = all(isinstance(file.get(name), h5py.Dataset) for name in ("features", "coords"))
             return both and file["features"].ndim == 2
-    except OSError as error:
+    except _DAMAGE as error:
         raise _unreadable(path, error) from error
+
+
+def _is_share(values: np.ndarray | None, count: int) -> bool:
+    """Whether these are a finite number for each patch."""
+    is_one_each = values is not None and values.shape == (count,) and values.dtype.kind in "fiu"
+    return is_one_each and bool(np.isfinite(values).all())
 
 
 def _check(path: Path, features: np.ndarray, coords: np.ndarray) -> None:

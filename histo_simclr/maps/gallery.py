@@ -106,6 +106,8 @@ def _same_encoder(known: SlideFeatures | None, found: SlideFeatures, file: Path)
     elif found.model != known.model:
         what = f"features of the encoder {found.model[:12] or 'unknown'}, {known.slide} has those "
         what += f"of {known.model[:12] or 'unknown'}"
+    elif found.encoder and known.encoder and found.encoder != known.encoder:
+        what = f"features of {found.encoder}, {known.slide} has those of {known.encoder}"
     if what:
         raise InputError(
             what, where=file, way_out="keep features of different encoders in different folders"

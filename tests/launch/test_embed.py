@@ -70,6 +70,9 @@ def test_the_repository_may_be_named(submit, tmp_path):
     [
         (WHAT, {"SLURM_SUBMIT_DIR": "/"}, "no repository in '/': submit from its root"),
         ((), {}, "nothing to embed; give what histo-simclr embed takes"),
+        (WHAT, {"SHARES": "many"}, "SHARES is 'many'"),
+        (WHAT, {"SHARES": "4"}, "task 4 of SHARES=4: with SHARES, arrays count from 0"),
+        (WHAT, {"SHARES": "4", "SLURM_ARRAY_TASK_ID": ""}, "SHARES without an array"),
     ],
 )
 def test_what_is_missing_is_one_line(submit, arguments, environment, said):

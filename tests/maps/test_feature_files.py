@@ -128,3 +128,20 @@ def test_coordinates_in_micrometers_are_refused(tmp_path, features):
         file["features"], file["coords"] = features, np.full((6, 2), 0.5)
     with pytest.raises(InputError, match="not whole level-0 px"):
         feature_files.read(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("tissue", [[0.5, np.nan], [[0.5, 1], [1, 1]], [b"a", b"b"], [0.5]])
+def test_shares_of_tissue_that_are_none_are_left_out(tmp_path, trident, tissue):
+    file = trident(tmp_path, "a", np.ones((2, 3)), [(0, 0), (64, 0)])
+    with h5py.File(file, "a") as opened:
+        opened["tissue_fraction"] = np.array(tissue)
+    assert feature_files.read(file).tissue is None
+
+
+def test_features_that_are_no_numbers_are_one_line(tmp_path, trident):
+    file = trident(tmp_path, "a", np.ones((2, 3)), [(0, 0), (64, 0)])
+    with h5py.File(file, "a") as opened:
+        del opened["features"]
+        opened["features"] = np.ones((2, 3), np.complex64)
+    with pytest.raises(InputError, match=r"a\.h5: .*complex64"):
+        feature_files.read(file)

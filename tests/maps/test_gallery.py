@@ -51,6 +51,14 @@ def test_features_of_another_encoder_are_refused(tmp_path, files, trident, grid)
         gallery.collect([*files, other], most=100, seed=0)
 
 
+def test_features_of_encoders_of_other_names_are_refused(tmp_path, trident, grid):
+    # TRIDENT's files name the encoder, and say nothing of its weights.
+    ones = np.ones((4, 12))
+    files = [trident(tmp_path, name, ones, grid(2, 2), encoder=f"of_{name}") for name in "ab"]
+    with pytest.raises(InputError, match=r"b\.h5: features of of_b, a has those of of_a"):
+        gallery.collect(files, most=100, seed=0)
+
+
 def test_slides_without_any_patch_are_one_clear_line(tmp_path, clam):
     file = clam(tmp_path, "a", np.ones((0, 5)), np.ones((0, 2)))
     with pytest.raises(InputError, match="the slides have no patches"):
