@@ -7,6 +7,7 @@ asynchronous and atomic: a step's folder has its final name only when whole.
 import hashlib
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
 
 FOLDER = "checkpoints"  # in a workdir
-ARRAYS = ("params", "batch_stats", "optimizer")
+PATIENCE = 10.0  # seconds for the threads of a save that failed
 
 
 class Checkpoints:
@@ -166,8 +167,7 @@ def write_encoder(folder: Path, encoder: ResNet, provenance: Provenance) -> Path
             )
         partial.rename(folder)
     except items.DAMAGE as error:
-        for left in folder.parent.glob(f"{partial.name}*"):
-            shutil.rmtree(left, ignore_errors=True)
+        _remove(folder.parent, f"{partial.name}*")
         if not items.is_disk_trouble(error):
             raise
         raise InputError(
@@ -176,6 +176,17 @@ def write_encoder(folder: Path, encoder: ResNet, provenance: Provenance) -> Path
             way_out="make room, or give a place that can be written",
         ) from error
     return folder
+
+
+def _remove(folder: Path, pattern: str) -> None:
+    """Removes what a failed save left: orbax's threads go on with the arrays that did not fail."""
+    until, absent = time.monotonic() + PATIENCE, 0
+    while absent < 3 and time.monotonic() < until:
+        left = list(folder.glob(pattern))
+        absent = 0 if left else absent + 1
+        for each in left:
+            shutil.rmtree(each, ignore_errors=True)
+        time.sleep(0.1)
 
 
 def is_checkpoint(path: str | Path) -> bool:
