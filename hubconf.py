@@ -10,6 +10,7 @@ and safetensors, and neither JAX nor the package of this repository. Nothing is 
 """
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 
@@ -95,15 +96,29 @@ def _label(path: Path) -> dict:
         label = json.loads(beside.read_text())[_LABEL] if beside.is_file() else None
     if label is None:
         raise ValueError(f"{path}: not written by `histo-simclr export`, or its .json is missing")
+    if path.is_dir():
+        _check_agreement(json.loads((path / "config.json").read_text()), label, path)
     return label
+
+
+def _check_agreement(config: dict, label: dict, path: Path) -> None:
+    for name in ("mean", "std"):
+        theirs, ours = config["pretrained_cfg"].get(name), label["provenance"][name]
+        if theirs != ours:
+            raise ValueError(f"{path}: config.json says {name} {theirs}, the label {ours}")
 
 
 def _check(encoder: torch.nn.Module, label: dict, path: Path) -> None:
     """Refuses weights that do not give the features they were exported with."""
     strip = np.asarray(Image.open(Path(__file__).parent / "histo_simclr/fingerprint_patches.png"))
     side, looks, stored = strip.shape[0], label["provenance"], label["fingerprint"]
+    if not isinstance(stored, dict):
+        raise ValueError(f"{path}: its label has no fingerprint: get it anew")
     # Patches side by side: (row, patch, column, channel) → (patch, channel, row, column).
     patches = strip.reshape(side, -1, side, 3).transpose(1, 3, 0, 2)
+    digest = hashlib.sha256(patches.transpose(0, 2, 3, 1).tobytes()).hexdigest()
+    if stored["patches"] != digest:
+        raise ValueError(f"{path}: its fingerprint is of other patches: update this repository")
     pixels = torch.tensor(patches.copy()) / 255
     pixels = torchvision.transforms.functional.resize(pixels, [looks["px"]] * 2, antialias=True)
     with torch.inference_mode():

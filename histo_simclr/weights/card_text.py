@@ -187,7 +187,7 @@ def intended(provenance: Provenance) -> str:
     )
 
 
-def training(provenance: Provenance) -> str:
+def training(provenance: Provenance, label: dict[str, Any]) -> str:
     """The settings that decide the result; empty where none are known."""
     found = {called: setting(provenance, *path) for path, called in _SETTINGS.items()}
     rows = [
@@ -197,9 +197,8 @@ def training(provenance: Provenance) -> str:
     ]
     if not rows:
         return ""
-    if epochs := setting(provenance, "epochs"):
-        passes = f"{epochs * _patches(provenance):,.0f}"
-        rows.append(("patches seen", f"{passes}, counting each pass"))
+    if (batch := setting(provenance, "batch_size")) and (step := label.get("step")):
+        rows.append(("patches seen", f"{step * batch:,}, counting each pass"))
     head = f"{provenance.hidden}–{provenance.out}"
     rows.append(("projection head", f"{head}, not part of this encoder"))
     return (

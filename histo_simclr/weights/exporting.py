@@ -182,7 +182,7 @@ def export_checked(
         found = card_results.find(step_dir, tuple(results or ()))
         write = functools.partial(write, results=found)
     with _whole(out) as written:
-        label = labels.label(encoder, provenance)
+        label = labels.label(encoder, provenance) | _step(step_dir)
         write(encoder, provenance, label, written)
         del encoder  # so that two are never held at once
         if chosen.features_of is None:
@@ -233,6 +233,11 @@ def _refuse_difference(difference: float, written: Path) -> None:
             where=written.name,
             way_out="try another disk; if it happens again, report it as a defect",
         )
+
+
+def _step(folder: Path) -> dict[str, int]:
+    """Of a run's checkpoint, which is one step's folder; empty of imported ones."""
+    return {"step": int(folder.name)} if folder.parent.name == checkpoint.FOLDER else {}
 
 
 def _refuse_existing(*paths: Path) -> None:

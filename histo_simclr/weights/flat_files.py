@@ -72,5 +72,5 @@ def looks(provenance: Provenance) -> dict[str, Any]:
         "input_size": [3, provenance.px, provenance.px],
         "mean": list(provenance.mean),
         "std": list(provenance.std),
-        "mpp": list(provenance.mpp),
+        "mpp": [value for value in provenance.mpp if value > 0],
     }

@@ -176,8 +176,12 @@ def _check_digest(contents: Contents, plan: layouts.Plan, own: label.Label, path
 def left_out(contents: Contents, plan: layouts.Plan) -> dict[str, list[str]]:
     """Reason → names of all that was not loaded: tensors, and what lies beside them."""
     found = dict(plan.left_out)
-    if contents.left_out:
-        found[layouts.TRAINING] = [*found.get(layouts.TRAINING, []), *contents.left_out]
+    for reason, keys in (
+        (layouts.TRAINING, contents.left_out),
+        (layouts.ANOTHER, contents.others),
+    ):
+        if keys:
+            found[reason] = [*found.get(reason, []), *keys]
     return found
 
 

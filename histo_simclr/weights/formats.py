@@ -64,6 +64,7 @@ class Contents(NamedTuple):
       format: e.g. "torch zip", "safetensors", "timm folder".
       file: what holds the tensors: the file itself, or the one in the folder.
       left_out: names of entries beside the weights: optimizer, epoch, …
+      others: names of other networks beside it, such as an average of its weights.
       arch: as the folder's config.json names it; "".
     """
 
@@ -74,16 +75,17 @@ class Contents(NamedTuple):
     file: Path
     left_out: tuple[str, ...] = ()
     arch: str = ""
+    others: tuple[str, ...] = ()
 
 
 def of_torch(path: Path) -> Contents:
     """A file of torch.save; our own come with a label beside them, in FILE.json."""
     content = torch_file.read(path)
-    state, left_out = _state_dict(content.value, path)
+    state, left_out, others = _state_dict(content.value, path)
     beside = path.with_name(f"{path.name}.json")
     stated = _json(beside) if beside.is_file() and _names_us(beside) else None
     label = None if stated is None else _label(stated, beside)
-    return Contents(Tensors(state), label, None, content.format, path, left_out)
+    return Contents(Tensors(state), label, None, content.format, path, left_out, others=others)
 
 
 def _names_us(path: Path) -> bool:
@@ -92,8 +94,10 @@ def _names_us(path: Path) -> bool:
     return any(f'"{name}"'.encode() in content for name in (labels.KEY, "model_sha256"))
 
 
-def _state_dict(value: Any, path: Path) -> tuple[dict[str, Stored], tuple[str, ...]]:
-    """The dict of tensors within what torch.save was given, and the names of all else."""
+def _state_dict(
+    value: Any, path: Path
+) -> tuple[dict[str, Stored], tuple[str, ...], tuple[str, ...]]:
+    """The dict of tensors within what torch.save was given; names of all else, of networks."""
     way_out = "save a state dict: torch.save(model.state_dict(), FILE)"
     if not isinstance(value, dict):
         what = (
@@ -129,7 +133,8 @@ def _state_dict(value: Any, path: Path) -> tuple[dict[str, Stored], tuple[str, .
     left_out = [str(key) for key in found[chosen] if key not in state]
     if chosen:
         left_out += [str(key) for key in value if key != chosen]
-    return state, tuple(left_out)
+    others = [key for key in found if key != chosen]
+    return state, tuple(key for key in left_out if key not in others), tuple(others)
 
 
 def _is_network(value: dict) -> bool:
@@ -293,6 +298,8 @@ def _of_program(path: Path, kind: str, program: Any, label: Path) -> Contents:
 
 def _check_arguments(arguments: Any, where: Path) -> None:
     """Refuses other activations, strides and the like: another network of the same tensors."""
+    if not isinstance(arguments, dict | None):
+        raise InputError("model_args is no JSON object", where=where, way_out="get it anew")
     plain = {"num_classes": None, "in_chans": 3, "global_pool": "avg"}
     harmless = {"drop_rate", "drop_path_rate", "drop_block_rate", "zero_init_last"}
     odd = [
@@ -312,7 +319,7 @@ def _check_agreement(pretrained: dict[str, Any], label: dict[str, Any], where: P
     told = label.get("provenance")
     for name in ("mean", "std"):
         theirs, ours = pretrained.get(name), told.get(name) if isinstance(told, dict) else None
-        if theirs is not None and ours is not None and list(theirs) != list(ours):
+        if theirs is not None and ours is not None and theirs != ours:
             raise InputError(
                 f"pretrained_cfg says {name} {theirs}, its label {ours}",
                 where=where,

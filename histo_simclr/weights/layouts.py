@@ -22,6 +22,9 @@ LAST = "last layer"
 ONLINE = "classifier trained beside the encoder"
 COPY = "momentum copy of the network"
 TRAINING = "state of the training, not of the network"
+ANOTHER = "another network in the file"
+AGAIN = "the same network once more"
+STUDENT = "student, whose teacher is loaded"
 COUNTERS = "counts of training batches"
 
 
@@ -79,6 +82,14 @@ _SOLO = {
     r"(classifier|online_classifier)\.": ONLINE,
     r"(queue|queue_ptr|queue_y|prototypes|knn|whitening|center)\b": TRAINING,
 }
+# Its program for Lightning registers the encoder twice, alone and within the model.
+_SPIJKERVET = {r"model\.encoder\.": AGAIN, r"model\.projector\.": HEAD}
+# DINO's authors evaluate the teacher, an average of its student over the training.
+_DINO = {
+    r"student_backbone\.": STUDENT,
+    r"(student|teacher)_head\.": HEAD,
+    r"criterion\b": TRAINING,
+}
 _MOCO = {
     r"encoder_k\.|momentum_encoder\.": COPY,
     r"(queue|queue_ptr)$": TRAINING,
@@ -88,7 +99,7 @@ _MOCO = {
 _CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 
 # Read in the projects' code: torchvision, timm; ozanciga/self-supervised-histopathology (README);
-# lightly-ai/lightly (examples/pytorch_lightning/simclr.py, moco.py); vturrisi/solo-learn
+# lightly-ai/lightly (examples/pytorch_lightning/simclr.py, moco.py, dino.py); vturrisi/solo-learn
 # (solo/methods/base.py: `backbone`, before 2022 `encoder`); Spijkervet/SimCLR (simclr/simclr.py);
 # facebookresearch/moco; sthalles/SimCLR (`backbone`, head in its fc).
 LAYOUTS = (
@@ -103,10 +114,12 @@ LAYOUTS = (
     Layout("lightly", "backbone.", True, _LIGHTLY),
     Layout("lightly (before 1.2)", "model.backbone.", True, {r"model\.projection_head\.": HEAD}),
     Layout("solo-learn or sthalles/SimCLR", "backbone.", False, _SOLO | _LIGHTLY),
-    Layout("Spijkervet/SimCLR or solo-learn", "encoder.", False, _SOLO),
+    Layout("lightly (DINO)", "teacher_backbone.", True, _DINO),
+    Layout("Spijkervet/SimCLR or solo-learn", "encoder.", False, _SOLO | _SPIJKERVET),
     Layout("MoCo", "encoder_q.", False, _MOCO),
     Layout("MoCo v3", "base_encoder.", False, _MOCO),
     Layout("DSMIL", "features.", True, {r"l[12]\.": HEAD}),
+    Layout("nn.Sequential of torchvision's children", "", True, {}),
 )
 
 

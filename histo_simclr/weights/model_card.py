@@ -50,7 +50,7 @@ def full(provenance: Provenance, label: dict[str, Any], *, results: Sequence[Res
             _conditions(provenance),
             card_text.results(results),
             card_text.intended(provenance),
-            card_text.training(provenance),
+            card_text.training(provenance, label),
             card_text.citation(provenance),
             card_text.identity(provenance, label),
         ],

@@ -164,7 +164,7 @@ def settle(
         source=facts.get("name", ""),
         mean=facts["mean"],
         std=facts["std"],
-        px=_px(px) or facts.get("px", PX),
+        px=_px(px) if px else facts.get("px", PX),
         mpp=_mpp(mpp),
         license=license or facts.get("license") or UNSTATED,
         citation=facts.get("citation", ""),
@@ -214,9 +214,22 @@ def _of_timm(cfg: Mapping[str, Any], where: object) -> dict[str, Any]:
                 way_out="correct it in config.json",
             )
         facts["px"] = _px(size[2], f"{where}: pretrained_cfg.input_size")
-    is_imagenet = (facts["mean"], facts["std"]) == IMAGENET
-    note = "these are ImageNet's, timm's default: make sure that the weights were trained so"
-    return facts | {"note": note if is_imagenet else ""}
+    return facts | {"note": "; ".join(_timm_notes(cfg, facts))}
+
+
+def _timm_notes(cfg: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """What to know of timm's configuration: doubtful statistics, another way to its input."""
+    notes = []
+    if (facts["mean"], facts["std"]) == IMAGENET:
+        notes.append(
+            "these are ImageNet's, timm's default: make sure that the weights were trained so"
+        )
+    if (crop := cfg.get("crop_pct", 1)) != 1:
+        notes.append(f"its crop_pct {crop} is not followed: whole patches are taken here")
+    way = cfg.get("interpolation", "bilinear")
+    if way not in ("bilinear", "bicubic"):
+        notes.append(f"its interpolation {way} is not followed: patches are resized bilinearly")
+    return notes
 
 
 def _three(values: Sequence[Any], where: str, least: float) -> tuple[float, float, float]:
@@ -233,7 +246,7 @@ def _three(values: Sequence[Any], where: str, least: float) -> tuple[float, floa
 
 
 def _px(px: int, where: object = "--px") -> int:
-    if px and not 32 <= px <= 4096:
+    if not 32 <= px <= 4096:
         raise InputError(f"is {px}", where=where, way_out="give 32 to 4096 pixels")
     return px
 

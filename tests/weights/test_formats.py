@@ -130,10 +130,10 @@ def nested(path, content):
 
 
 def test_of_several_networks_the_named_one_is_taken_or_none(tmp_path):
-    state, left_out = nested(tmp_path, {"model": STATE, "ema": STATE, "optimizer": {}})
-    assert (len(state), left_out) == (3, ("ema", "optimizer"))
-    state, left_out = nested(tmp_path, {"teacher": STATE})
-    assert (len(state), left_out) == (3, ())
+    state, *beside = nested(tmp_path, {"model": STATE, "ema": STATE, "optimizer": {}})
+    assert (len(state), beside) == (3, [("optimizer",), ("ema",)])
+    state, *beside = nested(tmp_path, {"teacher": STATE})
+    assert (len(state), beside) == (3, [(), ()])
     with pytest.raises(InputError, match="holds several networks: student, teacher"):
         nested(tmp_path, {"student": STATE, "teacher": STATE})
     with pytest.raises(InputError, match="no convolution's weights"):
@@ -188,6 +188,62 @@ def test_a_torn_file_is_one_line(name, tmp_path):
         (tmp_path / file).write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(InputError, match="cannot be read|is torn"):
             dict(foreign.tensors_of(tmp_path / file).tensors)
+
+
+def with_config(path, **changes):
+    write_timm(path, label=None)
+    stated = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(stated | changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"act_layer": "silu"}, {"output_stride": 8}, {"in_chans": 1}, [1]]
+)
+def test_a_network_that_timm_would_build_otherwise_is_refused(arguments, tmp_path):
+    with pytest.raises(InputError, match="model_args"):
+        foreign.tensors_of(with_config(tmp_path / "w", model_args=arguments))
+
+
+def test_arguments_that_change_no_feature_are_accepted(tmp_path):
+    arguments = {"num_classes": 7, "in_chans": 3, "global_pool": "avg", "drop_rate": 0.1}
+    found = foreign.tensors_of(with_config(tmp_path / "w", model_args=arguments))
+    assert set(found.tensors) == set(STATE)
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_a_folder_that_contradicts_its_label_is_refused(name, tmp_path):
+    told = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    label = LABEL | {"provenance": told}
+    assert foreign.tensors_of(with_config(tmp_path / "a", histo_simclr=label)).label == label
+    label = LABEL | {"provenance": told | {name: [0.6] * 3}}
+    with pytest.raises(InputError, match=f"pretrained_cfg says {name}"):
+        foreign.tensors_of(with_config(tmp_path / "b", histo_simclr=label))
+
+
+@pytest.mark.parametrize("content", ['{"epoch": 3}', "[1]", "{", "\n"])
+def test_a_json_of_others_beside_a_torch_file_is_no_label(content, tmp_path):
+    path = write_torch(tmp_path / "w.pth", label=None)
+    (tmp_path / "w.pth.json").write_text(content)
+    assert foreign.tensors_of(path).label is None
+
+
+def test_an_npz_with_changed_bits_is_one_line_or_read(tmp_path):
+    rng = np.random.default_rng(0)
+    small = {name: array for name, array in STATE.items() if array.size < 100}
+    np.savez(tmp_path / "w.npz", **small)
+    whole = (tmp_path / "w.npz").read_bytes()
+    refused = 0
+    for place in range(0, len(whole) * 8, 5):
+        changed = bytearray(whole)
+        changed[place // 8] ^= 1 << place % 8
+        changed[rng.integers(len(whole))] ^= 1
+        (tmp_path / "w.npz").write_bytes(changed)
+        try:
+            dict(foreign.tensors_of(tmp_path / "w.npz").tensors)
+        except InputError:
+            refused += 1
+    assert refused > 100
 
 
 @pytest.mark.parametrize("config", ["[]", "{", '{"histo_simclr": 3}', "\udcff"])

@@ -63,6 +63,18 @@ def spijkervet(body):
     return under("encoder.", body) | head
 
 
+def spijkervet_lightning(body):
+    """main_pl.py: `self.encoder`, and `self.model = SimCLR(self.encoder, …)`."""
+    return under("encoder.", body) | under("model.", spijkervet(body))
+
+
+def dino(body):
+    """lightly 1.5, examples/pytorch_lightning/dino.py."""
+    each = under("backbone.", numbered(body)) | linear("head.layers.0", 64, 512)
+    both = under("student_", each) | under("teacher_", each)
+    return both | {"criterion.center": (1, 1, 64)}
+
+
 def moco(body):
     """facebookresearch/moco, v2, behind DistributedDataParallel."""
     each = body | linear("fc.0", 512, 512) | linear("fc.2", 128, 512)
@@ -78,6 +90,8 @@ LAYOUTS = {
     "solo-learn or sthalles/SimCLR": solo,
     "Spijkervet/SimCLR or solo-learn": spijkervet,
     "MoCo": moco,
+    "lightly (DINO)": dino,
+    "nn.Sequential of torchvision's children": lambda body: numbered(body) | linear("9", 1000, 512),
 }
 
 
@@ -101,6 +115,20 @@ def test_the_network_is_loaded_and_not_its_momentum_copy(shapes):
         copies = plan.left_out[layouts.COPY]
         assert any(key.endswith("conv1.weight") for key in copies)
         assert not any("momentum" in key or "encoder_k" in key for key in plan.loaded.values())
+
+
+def test_of_two_networks_the_teacher_is_loaded(shapes):
+    plan = layouts.plan(dino(shapes["resnet18"]), where="file")
+    assert all(key.startswith("teacher_backbone.") for key in plan.loaded.values())
+    assert len(plan.left_out[layouts.STUDENT]) == len(shapes["resnet18"])
+
+
+def test_an_encoder_that_is_there_twice_is_taken_once(shapes):
+    file = spijkervet_lightning(shapes["resnet18"])
+    plan = layouts.plan(file, where="file")
+    assert all(key.startswith("encoder.") for key in plan.loaded.values())
+    assert len(plan.left_out[layouts.AGAIN]) == len(shapes["resnet18"])
+    assert len(plan.left_out[layouts.HEAD]) == 2
 
 
 def test_reasons_say_what_was_left_out(shapes):

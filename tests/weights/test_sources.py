@@ -79,6 +79,20 @@ def test_timms_configuration_is_believed_and_its_defaults_doubted():
         settle(pretrained_cfg={"license": "mit"})
 
 
+def test_what_is_not_followed_of_timms_configuration_is_said():
+    cfg = {"mean": [0.7, 0.5, 0.6], "std": [0.2] * 3, "crop_pct": 0.875, "interpolation": "nearest"}
+    note = settle(pretrained_cfg=cfg).note
+    assert "crop_pct 0.875" in note
+    assert "interpolation nearest" in note
+    assert settle(pretrained_cfg=cfg | {"crop_pct": 1.0, "interpolation": "bicubic"}).note == ""
+
+
+@pytest.mark.parametrize("size", [[3, 0, 0], [3, 96, 64], [3, 9000, 9000], [3, 96.5, 96.5]])
+def test_sizes_that_cannot_be_are_refused(size):
+    with pytest.raises(InputError, match=r"pretrained_cfg\.input_size"):
+        settle(pretrained_cfg={"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": size})
+
+
 @pytest.mark.parametrize(
     ("said", "says"),
     [
