@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 
@@ -75,14 +76,25 @@ def ran(tmp_path_factory, pytestconfig):
     label = json.loads((folder / "e.pth.json").read_text())
     label["histo_simclr"]["provenance"]["mean"] = [0.485, 0.456, 0.406]
     (folder / "changed.pth.json").write_text(json.dumps(label))
+    unlike, bare, renewed = folder / "unlike", folder / "bare.pth", folder / "renewed.pth"
+    shutil.copytree(sources[2], unlike)
+    config = json.loads((unlike / "config.json").read_text())
+    config["pretrained_cfg"]["std"] = [0.229, 0.224, 0.225]
+    (unlike / "config.json").write_text(json.dumps(config))
+    for copy, stored in ((bare, None), (renewed, {"patches": "0" * 64})):
+        copy.write_bytes(sources[0].read_bytes())
+        label = json.loads((folder / "e.pth.json").read_text())
+        label["histo_simclr"]["fingerprint"] = stored
+        (folder / f"{copy.name}.json").write_text(json.dumps(label))
 
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
     patches = coarse.repeat(8, 1).repeat(8, 2)
     np.save(folder / "patches.npy", patches)
+    refused = [changed, alone, unlike, bare, renewed]
     arguments = [pytestconfig.rootpath, folder / "patches.npy", folder / "features.npz"]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *map(str, [*arguments, *sources, changed, alone])],
+        [sys.executable, "-c", PROGRAM, *map(str, [*arguments, *sources, *refused])],
         capture_output=True,
         text=True,
         timeout=300,
@@ -107,6 +119,9 @@ def test_what_gives_other_features_or_says_nothing_of_itself_is_refused(ran):
     assert "3 " in told
     assert "changed.pth: gives other features than it was exported with" in told
     assert "alone.pth: not written by `histo-simclr export`, or its .json is missing" in told
+    assert "unlike: config.json says std [0.229, 0.224, 0.225], the label" in told
+    assert "bare.pth: its label has no fingerprint" in told
+    assert "renewed.pth: its fingerprint is of other patches" in told
 
 
 def test_another_architecture_is_refused(ran):

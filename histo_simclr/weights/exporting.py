@@ -237,7 +237,8 @@ def _refuse_difference(difference: float, written: Path) -> None:
 
 def _step(folder: Path) -> dict[str, int]:
     """Of a run's checkpoint, which is one step's folder; empty of imported ones."""
-    return {"step": int(folder.name)} if folder.parent.name == checkpoint.FOLDER else {}
+    is_step = folder.parent.name == checkpoint.FOLDER and folder.name.isdigit()
+    return {"step": int(folder.name)} if is_step else {}
 
 
 def _refuse_existing(*paths: Path) -> None:

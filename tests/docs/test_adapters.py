@@ -2,11 +2,13 @@
 
 import dataclasses
 import importlib.util
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from flax import nnx
 
 from histo_simclr import checkpoint, encode
@@ -129,8 +131,6 @@ def test_an_adapter_gives_the_checkpoints_features(ran, adapter):
 
 
 def test_an_adapter_refuses_a_folder_that_lacks_a_tensor(ran, tmp_path, pytestconfig):
-    import safetensors.numpy
-
     from histo_simclr.weights import timm_folder
 
     encoder = ResNet("resnet18", rngs=nnx.Rngs(1))
@@ -149,3 +149,30 @@ def test_an_adapter_refuses_a_folder_that_lacks_a_tensor(ran, tmp_path, pytestco
     )
     assert done.returncode != 0
     assert "layer3.1.bn2.running_var" in done.stderr
+
+
+@pytest.mark.parametrize("changed", ["weights", "statistics"])
+def test_an_adapter_refuses_a_folder_that_gives_other_features(changed, tmp_path, pytestconfig):
+    encoder = ResNet("resnet18", rngs=nnx.Rngs(1))
+    encoder.eval()
+    source = checkpoint.write_encoder(tmp_path / "source", encoder, LOOKS)
+    folder = exporting.export(source, "timm", tmp_path / "encoder")
+    if changed == "weights":
+        file = folder / "model.safetensors"
+        with safetensors.safe_open(file, "numpy") as opened:
+            metadata = opened.metadata()
+        tensors = safetensors.numpy.load_file(file)
+        tensors["conv1.weight"] = np.ascontiguousarray(tensors["conv1.weight"][:, ::-1])
+        safetensors.numpy.save_file(tensors, file, metadata=metadata)
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        config["pretrained_cfg"]["mean"] = [0.485, 0.456, 0.406]
+        (folder / "config.json").write_text(json.dumps(config))
+    done = subprocess.run(
+        [sys.executable, "-c", f"import folder_encoder; folder_encoder.load({str(folder)!r})"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(pytestconfig.rootpath / "docs/adapters")},
+    )
+    assert done.returncode != 0
+    assert "gives other features than it was exported with" in done.stderr

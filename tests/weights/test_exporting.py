@@ -214,3 +214,19 @@ def test_no_checkpoint_and_an_unknown_format_are_one_line(checkpoint_at, tmp_pat
 def test_results_belong_to_a_model_card(checkpoint_at, tmp_path):
     with pytest.raises(InputError, match="--results: --format npz has no table of results"):
         exporting.export_checked(checkpoint_at, "npz", tmp_path / "e", results=[tmp_path])
+
+
+def test_a_step_of_a_run_is_told_and_zeros_of_resolution_are_not(
+    small_looks, checkpoint_at, tmp_path
+):
+    encoder, _, _ = checkpoint.load_encoder(checkpoint_at)
+    place = checkpoint.write_encoder(tmp_path / "run/checkpoints/80", encoder, small_looks)
+    exporting.export(place, "hf", tmp_path / "encoder")
+    told = json.loads((tmp_path / "encoder/config.json").read_text())["histo_simclr"]
+    assert told["step"] == 80
+    assert "| patches seen | 5,120," in (tmp_path / "encoder/README.md").read_text()
+    exporting.export(checkpoint_at, "torch", tmp_path / "encoder.pth")
+    beside = json.loads((tmp_path / "encoder.pth.json").read_text())
+    assert "step" not in beside["histo_simclr"]
+    assert 0 in small_looks.mpp
+    assert beside["mpp"] == [0.972]

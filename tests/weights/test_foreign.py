@@ -13,7 +13,7 @@ from histo_simclr import encoder, fingerprint
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ARCHS
 from histo_simclr.provenance import Provenance
-from histo_simclr.weights import foreign, label, names, sound, torch_file
+from histo_simclr.weights import foreign, label, layouts, names, sound, torch_file
 
 # Of tests/golden: torchvision in float32 is about ten times nearer to float64.
 TOLERANCE = {"resnet18": 2e-5, "resnet34": 5e-5, "resnet50": 2e-4, "resnet101": 1e-3}
@@ -143,6 +143,27 @@ def test_an_export_with_other_weights_or_statistics_is_refused(tmp_path, state):
         foreign.read(export(path, state, fingerprint=torn))
     with pytest.raises(InputError, match="label of version 9"):
         foreign.read(export(path, state, format_version=9))
+
+
+@pytest.mark.parametrize("absent", [None, [], "x"])
+def test_a_label_without_a_fingerprint_is_refused(absent, tmp_path, state):
+    with pytest.raises(InputError, match="has no fingerprint"):
+        foreign.read(export(tmp_path / "w.safetensors", state, fingerprint=absent))
+
+
+def test_a_fingerprint_of_other_patches_says_to_update(tmp_path, state):
+    path = export(tmp_path / "w.safetensors", state)
+    stored = foreign.tensors_of(path).label["fingerprint"] | {"patches": "0" * 64}
+    with pytest.raises(InputError, match="of other patches.*update histo_simclr"):
+        foreign.read(export(path, state, fingerprint=stored))
+
+
+def test_another_network_beside_it_is_no_state_of_the_training(file):
+    contents = foreign.tensors_of(file())
+    contents = contents._replace(left_out=("epoch",), others=("state_dict_ema",))
+    found = foreign.left_out(contents, layouts.Plan("small", "", {}, {}))
+    assert found[layouts.ANOTHER] == ["state_dict_ema"]
+    assert found[layouts.TRAINING] == ["epoch"]
 
 
 def test_a_config_that_names_another_network_is_refused(tmp_path, state):

@@ -228,10 +228,11 @@ def test_a_json_of_others_beside_a_torch_file_is_no_label(content, tmp_path):
     assert foreign.tensors_of(path).label is None
 
 
-def test_an_npz_with_changed_bits_is_one_line_or_read(tmp_path):
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_npz_with_changed_bits_is_one_line_or_read(save, tmp_path):
     rng = np.random.default_rng(0)
     small = {name: array for name, array in STATE.items() if array.size < 100}
-    np.savez(tmp_path / "w.npz", **small)
+    save(tmp_path / "w.npz", **small)
     whole = (tmp_path / "w.npz").read_bytes()
     refused = 0
     for place in range(0, len(whole) * 8, 5):

@@ -111,7 +111,12 @@ def test_what_the_input_must_be_is_in_both_cards(looks):
         assert "| side of a patch | 62.21 µm |" in card
         assert "## Terms" in card
     assert "not for diagnosis" in card
-    assert "| patches seen | 5,250, counting each pass |" in card
+
+
+def test_patches_seen_are_counted_by_the_step_or_not_at_all(looks):
+    assert "patches seen" not in model_card.full(looks, LABEL, results=())
+    card = model_card.full(looks, LABEL | {"step": 80}, results=())
+    assert "| patches seen | 5,120, counting each pass |" in card  # 80 batches of 64
 
 
 def started(looks, before):
