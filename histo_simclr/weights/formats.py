@@ -82,16 +82,26 @@ def of_torch(path: Path) -> Contents:
     """A file of torch.save; our own come with a label beside them, in FILE.json."""
     content = torch_file.read(path)
     state, left_out, others = _state_dict(content.value, path)
-    beside = path.with_name(f"{path.name}.json")
-    stated = _json(beside) if beside.is_file() and _names_us(beside) else None
-    label = None if stated is None else _label(stated, beside)
+    label = _label_beside(path.with_name(f"{path.name}.json"))
     return Contents(Tensors(state), label, None, content.format, path, left_out, others=others)
 
 
-def _names_us(path: Path) -> bool:
-    # Others put a JSON file of their own beside their weights.
-    content = path.read_bytes()
-    return any(f'"{name}"'.encode() in content for name in (labels.KEY, "model_sha256"))
+def _label_beside(path: Path) -> dict[str, Any] | None:
+    """Our label in a JSON file; None where there is none, or others put one of their own there."""
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise _torn(path, error) from error
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if f'"{labels.KEY}"'.encode() in text:
+            raise _torn(path, error) from error
+        return None
+    ours = isinstance(content, dict) and (labels.KEY in content or "model_sha256" in content)
+    return _label(content, path) if ours else None
 
 
 def _state_dict(

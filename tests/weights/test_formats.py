@@ -228,6 +228,14 @@ def test_a_json_of_others_beside_a_torch_file_is_no_label(content, tmp_path):
     assert foreign.tensors_of(path).label is None
 
 
+def test_a_torn_label_beside_a_torch_file_is_refused(tmp_path):
+    path = write_torch(tmp_path / "w.pth", label=LABEL)
+    beside = tmp_path / "w.pth.json"
+    beside.write_text(beside.read_text()[:-2])
+    with pytest.raises(InputError, match=r"w\.pth\.json: cannot be read"):
+        foreign.tensors_of(path)
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_an_npz_with_changed_bits_is_one_line_or_read(save, tmp_path):
     rng = np.random.default_rng(0)
