@@ -6,20 +6,17 @@ from typing import Any
 
 from flax import nnx
 
-from histo_simclr import checkpoint, fingerprint, records
+from histo_simclr import checkpoint, fingerprint
 from histo_simclr.errors import InputError
 from histo_simclr.inspecting import results
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.prepare import stages
 from histo_simclr.provenance import Provenance
-from histo_simclr.weights import label, names
+from histo_simclr.weights import exporting, foreign, label, names
 
 MATCHES, ABSENT = "matches", "none stored: it was written before there were any"
-# Where compiled programs carry their label, below their folder.
-_PROGRAMS = {
-    "saved_model.pb": ("TensorFlow SavedModel", "assets.extra/histo_simclr.json", "saved_model"),
-    "program.jax": ("jax.export program", "label.json", "jax_program"),
-}
+# Format of what was read → name of the export, whose program is run beside its weights.
+_PROGRAMS = {"ONNX": "onnx", "SavedModel": "savedmodel", "jax.export program": "jax"}
 
 
 def of_checkpoint(path: Path, mix: Path | None) -> dict[str, Any]:
@@ -44,29 +41,27 @@ def of_checkpoint(path: Path, mix: Path | None) -> dict[str, Any]:
 
 def of_weights(path: Path) -> dict[str, Any]:
     """Of what `export` wrote, whatever the format, and of weights of other projects."""
-    for file, (what, place, module) in _PROGRAMS.items():
-        if (path / file).is_file() and (path / place).is_file():
-            return _of_program(path, what, path / place, module)
-    from histo_simclr.weights import foreign
-
     contents = foreign.tensors_of(path)
     if contents.label is None:
         return _of_foreign(path, contents)
     told = label.read(contents.label, where=path)
     foreign.read(path)  # refuses other weights, and other features, than its label states
-    checked = _of_graph(path, told) if contents.format == "ONNX" else MATCHES
-    return _of_label(told, contents.label, f"{contents.format} file", checked)
+    return {
+        "kind": "export",
+        "format": contents.format,
+        "exported_by": contents.label.get("exported_by", ""),
+        **of_provenance(told.provenance, None),
+        "weights": {
+            "model_sha256": told.model_sha256,
+            "fingerprint": _of_program(path, contents.format, told),
+        },
+    }
 
 
 def provenance_of(path: Path) -> Provenance | None:
     """Of a checkpoint or an export, its tensors unread; None of weights that carry none."""
     if checkpoint.is_checkpoint(path):
         return checkpoint.read_provenance(checkpoint.resolve(path))
-    for file, (_, place, _) in _PROGRAMS.items():
-        if (path / file).is_file() and (path / place).is_file():
-            return label.read(records.read_json(path / place), where=path).provenance
-    from histo_simclr.weights import foreign
-
     contents = foreign.tensors_of(path)
     return contents.label and label.read(contents.label, where=path).provenance
 
@@ -94,53 +89,38 @@ def of_provenance(provenance: Provenance, mix: Path | None) -> dict[str, Any]:
     }
 
 
-def _of_graph(path: Path, told: label.Label) -> str:
-    """Of an ONNX file the weights are not all: its graph normalizes, and must do so as it did."""
-    if importlib.util.find_spec("onnxruntime") is None:
-        return f"{MATCHES} (its weights'; without onnxruntime its graph was not run)"
-    from histo_simclr.weights import onnx_graph
-
-    features = onnx_graph.features_of(path, fingerprint.patches())
+def _of_program(path: Path, format_name: str, told: label.Label) -> str:
+    """Of a program the weights are not all: it normalizes, and must do so as it did."""
+    if format_name not in _PROGRAMS:
+        return MATCHES
+    if format_name == "ONNX" and importlib.util.find_spec("onnxruntime") is None:
+        return f"{MATCHES} (by its weights; without onnxruntime its graph was not run)"
+    features_of = exporting.FORMATS[_PROGRAMS[format_name]].features_of
+    features = features_of(path, fingerprint.patches())
     fingerprint.compare(features, told.fingerprint, where=path)
     return MATCHES
 
 
-def _of_program(path: Path, what: str, place: Path, module: str) -> dict[str, Any]:
-    content = records.read_json(place)
-    told = label.read(content, where=place)
-    if module == "saved_model":
-        from histo_simclr.weights import saved_model as program
-    else:
-        from histo_simclr.weights import jax_program as program
-    features = program.features_of(path, fingerprint.patches())
-    fingerprint.compare(features, told.fingerprint, where=path)
-    return _of_label(told, content, what, MATCHES)
-
-
-def _of_label(
-    told: label.Label, content: dict[str, Any], what: str, checked: str
-) -> dict[str, Any]:
-    return {
-        "kind": "export",
-        "format": what,
-        "exported_by": content.get("exported_by", ""),
-        **of_provenance(told.provenance, None),
-        "weights": {"model_sha256": told.model_sha256, "fingerprint": checked},
-    }
-
-
-def _of_foreign(path: Path, contents: Any) -> dict[str, Any]:
-    from histo_simclr.weights import foreign
-
+def _of_foreign(path: Path, contents: foreign.Contents) -> dict[str, Any]:
     found = {"kind": "foreign weights", "format": contents.format}
     found["tensors"] = len(contents.tensors)
     try:
         encoder, provenance = foreign.read(path)
     except InputError as error:
-        return found | {"stages": [], "notes": [f"{error.what}; {error.way_out}"]}
+        notes = [f"{error.what}; {error.way_out}"]
+        return found | {"stages": [], "weights": _recognized(path, contents), "notes": notes}
     digest = label.model_sha256(names.to_torch(encoder))
     weights = {"model_sha256": digest, "fingerprint": "none: the file is not of histo_simclr"}
     return found | of_provenance(provenance, None) | {"weights": weights}
+
+
+def _recognized(path: Path, contents: foreign.Contents) -> dict[str, str]:
+    """What the tensors tell where nobody says what input they expect."""
+    try:
+        plan, digest = foreign.recognized(contents, path)
+    except InputError:
+        return {}
+    return {"architecture": plan.arch, "layout": plan.layout, "model_sha256": digest}
 
 
 def _width(arch: str) -> int:

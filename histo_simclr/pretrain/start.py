@@ -18,7 +18,7 @@ from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.model.simclr import SimCLR
 from histo_simclr.provenance import Provenance
-from histo_simclr.weights import label, names
+from histo_simclr.weights import foreign, label, names
 
 KEY = "config.init_from"
 # Statistics further apart than this are others: files round theirs to three or more digits.
@@ -132,8 +132,6 @@ def _open(source: str) -> tuple[ResNet, Provenance, Path | None]:
         )
     if checkpoint.is_checkpoint(source):
         return checkpoint.load_encoder(source)
-    from histo_simclr.weights import foreign
-
     return *foreign.read(Path(source)), None
 
 

@@ -173,6 +173,17 @@ def _check_digest(contents: Contents, plan: layouts.Plan, own: label.Label, path
         )
 
 
+def recognized(contents: Contents, path: Path) -> tuple[layouts.Plan, str]:
+    """Whose network a file holds, and the digest of its weights (`label.model_sha256`).
+
+    Raises:
+      InputError: an unknown layout, another network, or tensors that cannot be weights.
+    """
+    shapes = {name: each.shape for name, each in contents.tensors.stored.items()}
+    plan = layouts.plan(shapes, where=path, arch="")
+    return plan, label.model_sha256(sound.Sound(contents.tensors, plan.loaded, contents.file))
+
+
 def left_out(contents: Contents, plan: layouts.Plan) -> dict[str, list[str]]:
     """Reason → names of all that was not loaded: tensors, and what lies beside them."""
     found = dict(plan.left_out)

@@ -1,16 +1,15 @@
 """Weights in files: what an export says and whether it holds, and what is known of foreign ones."""
 
 import json
-import types
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from histo_simclr import cli, fingerprint, weights
+from histo_simclr import cli
 from histo_simclr.errors import InputError
 from histo_simclr.inspecting import report
-from histo_simclr.weights import label, names, torch_file
+from histo_simclr.weights import jax_program, label, names, onnx_graph, saved_model, torch_file
 
 
 @pytest.fixture(scope="session")
@@ -50,31 +49,39 @@ def test_an_export_with_other_weights_than_its_label_is_refused(exported, networ
         report.inspect(exported)
 
 
-@pytest.mark.parametrize(
-    ("folder", "module"), [("saved_model.pb", "saved_model"), ("program.jax", "jax_program")]
-)
-def test_compiled_programs_are_run_on_the_patches_of_the_fingerprint(
-    tmp_path, labelled, monkeypatch, folder, module
-):
-    (tmp_path / folder).write_bytes(b"a program")
-    place = {"saved_model": "assets.extra/histo_simclr.json", "jax_program": "label.json"}[module]
-    (tmp_path / place).parent.mkdir(exist_ok=True)
-    (tmp_path / place).write_text(json.dumps(labelled))
-    features = fingerprint.from_json(labelled["fingerprint"])
-    asked = []
+@pytest.mark.slow
+@pytest.mark.parametrize("module", [onnx_graph, saved_model, jax_program])
+def test_programs_are_read_and_run(tmp_path, network, pretrained, labelled, module):
+    out = tmp_path / "encoder.onnx"
+    module.write(network, pretrained, labelled, out)
+    found = report.inspect(out)
+    assert found["kind"] == "export"
+    assert found["weights"]["fingerprint"] == "matches"
+    assert found["weights"]["model_sha256"] == labelled["model_sha256"]
+    assert report.seen(out, "pcam").seen == "yes"
 
-    def features_of(path, patches):
-        asked.append((path, patches))
-        return features
 
-    stand_in = types.SimpleNamespace(features_of=features_of)
-    monkeypatch.setattr(weights, module, stand_in, raising=False)
-    assert report.inspect(tmp_path)["weights"]["fingerprint"] == "matches"
-    assert asked[0][0] == tmp_path
-    assert np.array_equal(asked[0][1], fingerprint.patches())
-    features = features[::-1]
+def test_a_graph_that_normalizes_in_another_way_is_found(tmp_path, network, pretrained, labelled):
+    import onnx
+
+    out = tmp_path / "encoder.onnx"
+    onnx_graph.write(network, pretrained, labelled, out)
+    model = onnx.load(out)
+    (mean,) = [node for node in model.graph.node if node.name == "mean"]
+    mean.attribute[0].t.raw_data = np.full(3, 0.7, np.float32).tobytes()
+    onnx.save(model, out)
     with pytest.raises(InputError, match="gives other features than it was written with"):
-        report.inspect(tmp_path)
+        report.inspect(out)
+
+
+def test_of_weights_of_unknown_normalization_the_rest_is_told(tmp_path, network, capsys):
+    save_file(dict(names.to_torch(network)), tmp_path / "theirs.safetensors")
+    assert cli.main(["inspect", str(tmp_path / "theirs.safetensors")]) == 0
+    text = capsys.readouterr().out
+    assert "architecture   resnet18" in text
+    assert f"sha256         {label.model_sha256(names.to_torch(network))[:16]}" in text
+    assert "note: " in text
+    assert "--source" in text
 
 
 def test_what_a_strangers_label_says_cannot_steer_the_terminal(exported, labelled, capsys):
