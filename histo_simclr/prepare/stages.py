@@ -29,20 +29,29 @@ def of_encoder(provenance: Provenance, mix: Path | None) -> list[dict[str, Any]]
 
     Args:
       provenance: of a checkpoint or an export.
-      mix: where its mix lies; None: where the run found it, if it still lies there.
+      mix: where one of these mixes lies; its own is also looked for where the run found it.
 
     Raises:
-      InputError: `mix` is another than the encoder's.
+      InputError: `mix` is none of them.
     """
+    lineage = provenance.lineage()
+    digest = None if mix is None else _digest(mix)
+    if mix is not None and digest not in [each.mix.get("digest") for each in lineage]:
+        raise InputError(
+            "is another mix than the encoder was trained on",
+            where=f"--mix {mix}",
+            way_out="give that one, or none: then cohorts are known, slides are not",
+        )
     found = []
-    for number, each in enumerate(provenance.lineage()):
+    for number, each in enumerate(lineage):
         whose = f" of {STARTED}" if number else ""
-        place = None if number else _place(each, mix)
         if not each.mix:
             name = STARTED if number else "the encoder"
             found.append(_stage(name, None, None) | {"origin": each.origin})
         else:
             name = _named("the pretraining mix", each.mix.get("name", "")) + whose
+            is_named = mix is not None and each.mix.get("digest") == digest
+            place = mix / "index.parquet" if is_named else _configured(each)
             found.append(_of_mix(name, each.mix, place))
     return found
 
@@ -134,25 +143,22 @@ def licenses_of(stages: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted("" if each == UNSTATED else each for each in found)
 
 
-def _place(provenance: Provenance, mix: Path | None) -> Path | None:
-    """index.parquet of the encoder's mix, if it is at hand."""
+def _digest(mix: Path) -> str:
+    if not (mix / "mix.json").is_file():
+        raise InputError(
+            "no mix in this folder", where=f"--mix {mix}", way_out="give the encoder's mix"
+        )
+    return records.read_json(mix / "mix.json", "digest")["digest"]
+
+
+def _configured(provenance: Provenance) -> Path | None:
+    """index.parquet of the mix where the run found it, if it still lies there."""
     configured = dict(provenance.config).get("data")
-    folder = mix or (Path(configured["mix"]) if configured else None)
+    folder = Path(configured["mix"]) if configured else None
     if folder is None or not (folder / "mix.json").is_file():
-        if mix is not None:
-            raise InputError(
-                "no mix in this folder", where=f"--mix {mix}", way_out="give the encoder's mix"
-            )
         return None
-    if records.read_json(folder / "mix.json", "digest")["digest"] != provenance.mix.get("digest"):
-        if mix is not None:
-            raise InputError(
-                "is another mix than the encoder was trained on",
-                where=f"--mix {mix}",
-                way_out="give that one, or none: then cohorts are known, slides are not",
-            )
-        return None
-    return folder / "index.parquet"
+    is_same = _digest(folder) == provenance.mix.get("digest")
+    return folder / "index.parquet" if is_same else None
 
 
 def _of_mix(name: str, info: Mapping[str, Any], index: Path | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What each kind of thing says of itself, against the files that it was made from."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -182,6 +183,19 @@ def test_seen_asks_a_mix_a_record_set_and_the_mix_of_a_checkpoint(workdir, adapt
     assert report.seen(adapted, "TCGA-UCEC").seen == "unknown"
     with pytest.raises(InputError, match="ask its checkpoint"):
         report.seen(workdir / "evaluation/pcam", "pcam")
+
+
+def test_the_mix_of_what_it_started_from_may_be_named(tmp_path, network, pretrained):
+    record = {"name": "before", "digest": "cd" * 32, "step": 40, "taken": ["encoder"]}
+    record["provenance"] = pretrained.published().to_json()
+    own = {"digest": "e" * 64, "name": "own", "size": 1, "px": 96, "cohorts": {"pcam": {}}}
+    origin = {"kind": "pretrained", "init_from": record}
+    told = dataclasses.replace(pretrained, mix=own, config={}, origin=origin)
+    folder = checkpoint.write_encoder(tmp_path / "adapted", network, told)
+    manifest = pyarrow.parquet.read_table(f"{SAMPLE}/mix/index.parquet").to_pydict()
+    slide = next(each for each in manifest["slide"] if each)
+    assert report.seen(folder, slide).seen == "unknown"
+    assert report.seen(folder, slide, mix=f"{SAMPLE}/mix").seen == "yes"
 
 
 def test_another_mix_than_the_checkpoints_is_refused(workdir, tmp_path):
