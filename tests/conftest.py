@@ -98,6 +98,12 @@ def dicom_wsi():
     return _module_at(Path(__file__).with_name("dicom_wsi.py"))
 
 
+@pytest.fixture
+def fragile_openslide(monkeypatch):
+    """An OpenSlide that crashes or hangs on slides of some names, in this process and workers."""
+    monkeypatch.syspath_prepend(Path(__file__).with_name("fragile"))
+
+
 @pytest.fixture(scope="session")
 def golden_weights():
     """The recipe of the reference weights: torchvision's names, shapes, made-up values."""

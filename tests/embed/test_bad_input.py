@@ -15,40 +15,6 @@ import histo_simclr
 from histo_simclr.errors import InputError
 
 FEATURES = "10x_48px_0px_overlap/features_histo_simclr_small"
-# Stands before the real one on the workers' path; what it does goes by the file's name.
-OPENSLIDE = """
-import os, signal, time
-from PIL import Image
-
-class OpenSlideError(Exception):
-    pass
-
-class OpenSlideUnsupportedFormatError(OpenSlideError):
-    pass
-
-class OpenSlide:
-    def __init__(self, path):
-        name = os.path.basename(path)
-        if name.startswith("segfault"):
-            os.kill(os.getpid(), signal.SIGSEGV)
-        if name.startswith("hang"):
-            time.sleep(600)
-        if not name.startswith("late"):
-            raise OpenSlideUnsupportedFormatError
-        self.reads = 0
-        self.level_dimensions, self.level_downsamples = ((1000, 1000),), (1.0,)
-        self.properties = {"openslide.mpp-x": "0.5", "openslide.mpp-y": "0.5"}
-
-    def read_region(self, location, level, size):
-        self.reads += 1
-        if self.reads == 4:  # in the midst of the patches, not in the survey
-            os.kill(os.getpid(), signal.SIGSEGV)
-        noise = Image.effect_noise(size, 80).convert("RGB")
-        return Image.blend(noise, Image.new("RGB", size, (200, 60, 160)), 0.5).convert("RGBA")
-
-    def close(self):
-        pass
-"""
 # The limit is set in the new process: set before it starts, it would need a fork with threads.
 LIMITED = """
 import resource, sys
@@ -110,10 +76,8 @@ def test_a_slide_that_is_damaged_further_on_is_set_aside(embed, slides, tmp_path
     assert [path.name for path in (tmp_path / "out" / FEATURES).iterdir()] == ["a.h5"]
 
 
-def test_a_reader_that_crashes_or_hangs_costs_its_slide_only(embed, tmp_path, cmu, monkeypatch):
-    (tmp_path / "fake").mkdir()
-    (tmp_path / "fake/openslide.py").write_text(OPENSLIDE)
-    monkeypatch.syspath_prepend(tmp_path / "fake")
+@pytest.mark.usefixtures("fragile_openslide")
+def test_a_reader_that_crashes_or_hangs_costs_its_slide_only(embed, tmp_path, cmu):
     (tmp_path / "in").mkdir()
     for name in ("segfault.svs", "hang.svs", "late.svs", "good.svs"):
         shutil.copy(cmu, tmp_path / "in" / name)

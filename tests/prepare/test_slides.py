@@ -13,42 +13,6 @@ from histo_simclr import cli, records
 from histo_simclr.prepare import slide_flags
 from histo_simclr.slides import reader
 
-# Stands before the real one on the workers' path. What it does goes by the file's name; files of
-# other names it does not know, so that tifffile opens them.
-OPENSLIDE = """
-import os, signal, time
-from PIL import Image
-
-class OpenSlideError(Exception):
-    pass
-
-class OpenSlideUnsupportedFormatError(OpenSlideError):
-    pass
-
-class OpenSlide:
-    def __init__(self, path):
-        name = os.path.basename(path)
-        if name.startswith("segfault"):
-            os.kill(os.getpid(), signal.SIGSEGV)
-        if name.startswith("hang"):
-            time.sleep(600)
-        if not name.startswith("late"):
-            raise OpenSlideUnsupportedFormatError
-        self.reads = 0
-        self.level_dimensions, self.level_downsamples = ((1000, 1000),), (1.0,)
-        self.properties = {"openslide.mpp-x": "0.5", "openslide.mpp-y": "0.5"}
-
-    def read_region(self, location, level, size):
-        self.reads += 1
-        if self.reads == 4:  # in the midst of the patches, not in the survey
-            os.kill(os.getpid(), signal.SIGSEGV)
-        noise = Image.effect_noise(size, 80).convert("RGB")
-        return Image.blend(noise, Image.new("RGB", size, (200, 60, 160)), 0.5).convert("RGBA")
-
-    def close(self):
-        pass
-"""
-
 
 @pytest.fixture
 def prepare(tmp_path, capsys):
@@ -194,13 +158,6 @@ def test_slides_without_mpp_are_listed_at_once_before_any_work(
     found = table(tmp_path / "out/c/plan")
     assert {found[name]["mpp_x"] for name in ("zero.tif", "a.svs")} == {"0.25"}
     assert found["a.svs"]["mpp_source"] == "given"
-
-
-@pytest.fixture
-def fragile_openslide(tmp_path, monkeypatch):
-    (tmp_path / "fake").mkdir()
-    (tmp_path / "fake/openslide.py").write_text(OPENSLIDE)
-    monkeypatch.syspath_prepend(tmp_path / "fake")
 
 
 @pytest.mark.usefixtures("fragile_openslide")
