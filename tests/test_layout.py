@@ -179,6 +179,7 @@ RULES = {
     "weights.layouts": "model weights.names weights.strangers",
     "weights.label": "fingerprint provenance model weights.names",
     "weights.safetensors_file": "",
+    "weights.npz_file": "",
     "weights.flat_files": "provenance model weights workdir",
     "weights.timm_folder": "fingerprint provenance model weights workdir",
     "weights.card_results": "checkpoint records",

@@ -6,8 +6,6 @@ JSON file of the same name lies beside it.
 
 import itertools
 import json
-import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 from histo_simclr import workdir
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
-from histo_simclr.weights import names, safetensors_file, torch_file
+from histo_simclr.weights import names, npz_file, safetensors_file, torch_file
 from histo_simclr.weights.label import KEY
 
 
@@ -49,15 +47,8 @@ def write_safetensors(
 
 def write_npz(encoder: ResNet, provenance: Provenance, label: dict[str, Any], out: Path) -> None:
     """As `write_torch`: arrays for `np.load` without pickle; the label is one of them, as text."""
-    with out.open("wb") as file:
-        # As np.savez does, which wants all of them at once.
-        with zipfile.ZipFile(file, "w") as archive:
-            told = (KEY, np.array(json.dumps(label)))
-            for name, array in itertools.chain(names.to_torch(encoder).items(), [told]):
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
+    told = (KEY, np.array(json.dumps(label)))
+    npz_file.write(out, itertools.chain(names.to_torch(encoder).items(), [told]))
 
 
 def sidecar(path: Path) -> Path:

@@ -6,7 +6,6 @@ and three lines that say how to call it. Resizing and normalization are inside.
 
 import hashlib
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
 from histo_simclr.views import compose
-from histo_simclr.weights import function, names
+from histo_simclr.weights import function, names, npz_file
 
 PROGRAM, WEIGHTS, LABEL, SUMS = "program.jax", "weights.npz", "label.json", "SHA256SUMS"
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -66,7 +65,7 @@ def write(encoder: ResNet, provenance: Provenance, label: dict[str, Any], out: P
     )
     out.mkdir()
     (out / PROGRAM).write_bytes(_program(provenance))
-    _save(encoder, out / WEIGHTS)
+    npz_file.write(out / WEIGHTS, names.weights_of(encoder))
     (out / LABEL).write_text(json.dumps(label), encoding="utf-8")
     (out / "README.md").write_text(readme, encoding="utf-8")
     sums = [f"{_sha256(out / name)}  {name}\n" for name in (PROGRAM, WEIGHTS, LABEL)]
@@ -115,14 +114,6 @@ def _program(provenance: Provenance) -> bytes:
             weights, jax.ShapeDtypeStruct(sides, np.uint8)
         )
     return bytes(lowered.serialize())
-
-
-def _save(encoder: ResNet, path: Path) -> None:
-    """As numpy.savez, which wants all arrays at once."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, array in names.weights_of(encoder):
-            with archive.open(f"{name}.npy", "w") as entry:
-                np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def _check(path: Path) -> None:
