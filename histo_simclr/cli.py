@@ -55,7 +55,11 @@ def command_of(arguments: list[str] | None) -> str | None:
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands; the arguments of `only` are filled in, or all without it."""
-    top = argparse.ArgumentParser(prog="histo-simclr", description=__doc__)
+    top = argparse.ArgumentParser(
+        prog="histo-simclr",
+        description="Histopathology slides → patches → mix (pretrained on by main.py) → weights "
+        "and features. Every command has its own --help.",
+    )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for name, (module, summary) in COMMANDS.items():
         sub = commands.add_parser(
