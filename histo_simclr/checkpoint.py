@@ -155,13 +155,15 @@ def write_encoder(folder: Path, encoder: ResNet, provenance: Provenance) -> Path
         encoder, px=provenance.px, mean=provenance.mean, std=provenance.std
     )
     metadata = items.metadata_of(0, parts, provenance, fingerprint.to_json(features))
-    saves = {name: ocp.args.StandardSave(tree) for name, tree in parts.items()}
+    saves = {name: ocp.args.PyTreeSave(tree) for name, tree in parts.items()}
     items.silence_abandoned_io()
     partial = folder.with_name(f".{folder.name}.partial")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        handlers = {name: items.sparing_handler() for name in parts}
+        handlers["metadata"] = ocp.JsonCheckpointHandler()
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers)) as checkpointer:
             checkpointer.save(
                 partial, ocp.args.Composite(**saves, metadata=ocp.args.JsonSave(metadata))
             )

@@ -154,14 +154,16 @@ RULES = {
     # The public interface: an encoder from any file, to call.
     "encoder": "encode checkpoint input_check model mesh provenance weights jax",
     "input_check": "provenance",
+    "freed_memory": "jax",
     "checkpoint": "checkpoint_items provenance fingerprint state model jax flax orbax",
     "checkpoint_items": "provenance jax orbax google_crc32c",
     # Encoders of others in, ours out: files and names, no data.
-    "weights": "weights checkpoint fingerprint provenance model",
+    "weights": "weights checkpoint fingerprint freed_memory provenance model",
     "weights.names": "model jax flax",
     # Programs: traced from the encoder, or written in another library's operations.
     "weights.blocks": "weights.names",
     "weights.function": "model views.compose weights.names jax flax",
+    "weights.onnx_file": "onnx",
     "weights.onnx_graph": "model provenance weights onnx",
     "weights.saved_model": "model provenance weights tensorflow",
     "weights.jax_program": "model provenance views.compose weights jax",
@@ -171,7 +173,7 @@ RULES = {
     "weights.torch_pickle": "weights.torch_values",
     "weights.torch_file": "weights.torch_pickle weights.torch_values",
     "weights.formats": "weights.label weights.tensors weights.torch_file weights.torch_values"
-    " weights.jax_program weights.saved_model"
+    " weights.jax_program weights.saved_model weights.onnx_file"
     " safetensors onnx",
     "weights.sound": "weights.tensors",
     "weights.sources": "",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from histo_simclr import checkpoint, fingerprint
+from histo_simclr import checkpoint, fingerprint, freed_memory
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
@@ -127,7 +127,8 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """`histo-simclr export`: writes, and prints how to load it."""
-    done = export_checked(args.checkpoint, args.format, args.out, results=args.results)
+    with freed_memory.given_back():
+        done = export_checked(args.checkpoint, args.format, args.out, results=args.results)
     looks = done.provenance
     mpp = ", ".join(f"{value:g}" for value in looks.mpp if value) or "unknown"
     print(

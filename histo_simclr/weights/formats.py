@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from histo_simclr.errors import InputError
-from histo_simclr.weights import jax_program, saved_model, torch_file
+from histo_simclr.weights import jax_program, onnx_file, saved_model, torch_file
 from histo_simclr.weights import label as labels
-from histo_simclr.weights.tensors import Stored, Tensors
+from histo_simclr.weights.tensors import Stored, Tensors, in_torchs_order
 from histo_simclr.weights.torch_values import Inert
 
 # Entries that hold the weights, the likeliest first; of several, the others are named as left out.
@@ -230,42 +230,42 @@ def of_onnx(path: Path) -> Contents:
             way_out='pip install "histo-simclr[onnx]"',
         ) from error
     try:
-        # A program may name other files to be read; ours never do.
-        model = onnx.load(path, load_external_data=False)
+        outside, places = onnx_file.parts(path)
+        told = onnx.ModelProto.FromString(outside).metadata_props
+        stored = dict(_initializer(path, place) for place in places)
     except Exception as error:  # protobuf's own classes differ between its builds
         raise _torn(path, error) from error
-    texts = {each.key: each.value for each in model.metadata_props}
+    texts = {each.key: each.value for each in told}
     label = _label(_parsed(texts[labels.KEY], path), path) if labels.KEY in texts else None
-    stored = {each.name: _initializer(each, path) for each in model.graph.initializer}
     # Constants of the program that are no weights: normalization, shapes.
     left_out = () if label is None else tuple(name for name in stored if "." not in name)
     kept = {name: each for name, each in stored.items() if name not in left_out}
     return Contents(Tensors(kept), label, None, "ONNX", path, left_out)
 
 
-def _initializer(tensor: Any, path: Path) -> Stored:
+def _initializer(path: Path, place: slice) -> tuple[str, Stored]:
+    """Name and tensor of the TensorProto that lies there."""
     import onnx
 
     def read() -> np.ndarray:
         try:
-            array = onnx.numpy_helper.to_array(tensor)
-        except (ValueError, TypeError, OSError) as error:
+            # Without base_dir: a tensor may name another file to be read; ours never do.
+            array = onnx.numpy_helper.to_array(onnx_file.tensor(path, place))
+        except Exception as error:
             raise _torn(path, error) from error
         return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
-    try:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).name
-    except (KeyError, ValueError, TypeError) as error:
-        raise _torn(path, error) from error
-    return Stored(tuple(tensor.dims), dtype, read)
+    told = onnx_file.tensor(path, place)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(told.data_type).name
+    return told.name, Stored(tuple(told.dims), dtype, read)
 
 
 def of_folder(path: Path) -> Contents:
     """A folder of timm or Hugging Face (config.json, and the weights beside it), or a program."""
     if (path / "saved_model.pb").is_file():
-        return _of_program(path, "SavedModel", saved_model, path / saved_model.LABEL)
+        return _of_saved_model(path)
     if (path / jax_program.PROGRAM).is_file():
-        return _of_program(path, "jax.export program", jax_program, path / jax_program.LABEL)
+        return _of_jax_program(path)
     files = [path / name for name in FOLDER_FILES if (path / name).is_file()]
     if not (path / "config.json").is_file() or not files:
         raise InputError(_folder_is(path), where=path, way_out=GIVE)
@@ -287,23 +287,30 @@ def of_folder(path: Path) -> Contents:
     )
 
 
-def _of_program(path: Path, kind: str, program: Any, label: Path) -> Contents:
+def _of_saved_model(path: Path) -> Contents:
     """One of our own, which holds its weights under torchvision's names."""
+    kind, label = "SavedModel", path / saved_model.LABEL
+    _check_own(label, kind, path)
+    stored = saved_model.stored_of(path)
+    return Contents(Tensors(stored), _label(_json(label), label), None, kind, label)
+
+
+def _of_jax_program(path: Path) -> Contents:
+    """One of our own, whose weights lie beside it."""
+    kind, label = "jax.export program", path / jax_program.LABEL
+    _check_own(label, kind, path)
+    inside = of_npz(path / jax_program.WEIGHTS).tensors.stored
+    stored = {name: in_torchs_order(each) for name, each in inside.items()}
+    return Contents(Tensors(stored), _label(_json(label), label), None, kind, label)
+
+
+def _check_own(label: Path, kind: str, path: Path) -> None:
     if not label.is_file():
         raise InputError(
             f"is a {kind} that histo-simclr did not write: its tensors have no known names",
             where=path,
             way_out=GIVE,
         )
-    try:
-        tensors = program.tensors_of(path)
-    except NPZ_DAMAGE as error:
-        raise _torn(path, error) from error
-    stored = {
-        name: Stored(array.shape, array.dtype.name, lambda array=array: array)
-        for name, array in tensors.items()
-    }
-    return Contents(Tensors(stored), _label(_json(label), label), None, kind, label)
 
 
 def _check_arguments(arguments: Any, where: Path) -> None:

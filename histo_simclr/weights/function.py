@@ -1,7 +1,8 @@
 """An encoder as a pure function of its named tensors, which exported programs are traced from.
 
-The tensors stay arguments, under torchvision's names and in its layout: a program is then a few
-kilobytes, its weights lie beside it once, and whoever wants them back reads them as they are.
+The tensors stay arguments, under torchvision's names: a program is then a few kilobytes, and its
+weights lie beside it once. Kernels are (height, width, in, out), as the program's convolutions take
+them: in torch's order each call would make a second copy of them.
 """
 
 import contextlib
@@ -15,8 +16,6 @@ from histo_simclr.model.resnet import ResNet
 from histo_simclr.views import compose
 from histo_simclr.weights import names
 
-CHUNK = 32  # patches at a time: R101 at 224 px then holds less than its weights in activations
-
 
 def of_tensors(arch: str) -> Callable[[Mapping[str, jax.Array], jax.Array], jax.Array]:
     """(tensors, images) → features, to be traced.
@@ -25,7 +24,7 @@ def of_tensors(arch: str) -> Callable[[Mapping[str, jax.Array], jax.Array], jax.
       arch: one of resnet.ARCHS.
 
     Returns:
-      A function of the tensors, by name, and of (B, H, W, 3) float32 normalized images, giving
+      A function of `dict(tensors(encoder))` and of (B, H, W, 3) float32 normalized images, giving
       (B, num_features) float32. Products are at the highest precision that a device has: by
       default GPUs round float32 factors to 10 bits and TPUs to 8, and features would differ by
       more than what tells one encoder from another.
@@ -37,17 +36,18 @@ def of_tensors(arch: str) -> Callable[[Mapping[str, jax.Array], jax.Array], jax.
     order = [names.name_of(path) for path, _ in leaves]
 
     def encode(tensors: Mapping[str, jax.Array], images: jax.Array) -> jax.Array:
-        arrays = [_ours(tensors[name]) for name in order]
+        arrays = [tensors[name] for name in order]
         with jax.default_matmul_precision("highest"):
             return nnx.merge(graph, jax.tree.unflatten(structure, arrays))(images)
 
     return encode
 
 
-def shapes_of(arch: str) -> dict[str, tuple[int, ...]]:
-    """Name → shape of what features depend on, in the order of `names.weights_of`."""
-    shapes = names.shapes(arch)
-    return {name: shape for name, shape in shapes.items() if not name.endswith(names.BATCHES)}
+def tensors(encoder: ResNet) -> Iterator[tuple[str, jax.Array]]:
+    """Name and array of what the function of `of_tensors` takes, in torchvision's order."""
+    leaves = jax.tree_util.tree_leaves_with_path(nnx.state(encoder))
+    named = {names.name_of(path): leaf for path, leaf in leaves}
+    return ((name, named[name]) for name in names.shapes(encoder.arch) if name in named)
 
 
 @contextlib.contextmanager
@@ -63,19 +63,14 @@ def without_places() -> Iterator[None]:
 
 
 def pictures(patches: np.ndarray, px: int) -> Iterator[np.ndarray]:
-    """What programs take that normalize but do not resize, CHUNK patches at a time.
+    """What programs take that normalize but do not resize, one patch at a time.
 
     Args:
       patches: (N, H, W, 3) uint8, of any side; resized as the encoder's own views are.
       px: side that the program was written for.
 
     Yields:
-      (n, px, px, 3) float32 in [0, 1].
+      (1, px, px, 3) float32 in [0, 1]: the activations of more would outweigh the weights.
     """
-    for start in range(0, len(patches), CHUNK):
-        chunk = patches[start : start + CHUNK]
-        yield np.asarray(compose.plain_view(chunk, px=px, mean=(0, 0, 0), std=(1, 1, 1)))
-
-
-def _ours(tensor: jax.Array) -> jax.Array:
-    return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor
+    for patch in patches:
+        yield np.asarray(compose.plain_view(patch[None], px=px, mean=(0, 0, 0), std=(1, 1, 1)))

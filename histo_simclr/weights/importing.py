@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from histo_simclr import checkpoint, fingerprint
+from histo_simclr import checkpoint, fingerprint, freed_memory
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ARCHS
 from histo_simclr.weights import foreign, sources
@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> None:
         name: getattr(args, name)
         for name in ("arch", "mean", "std", "px", "mpp", "source", "license")
     }
-    out, found = _imported(args.file, args.out, **said)
+    with freed_memory.given_back():
+        out, found = _imported(args.file, args.out, **said)
     print("\n".join(described(found, out)))
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from jax import export
 
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
 from histo_simclr.views import compose
-from histo_simclr.weights import function, names, npz_file
+from histo_simclr.weights import function, npz_file
 
 PROGRAM, WEIGHTS, LABEL, SUMS = "program.jax", "weights.npz", "label.json", "SHA256SUMS"
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -37,7 +38,8 @@ features = jax.jit(program.call)(weights, patches)
 `features`: (N, {width}) float32. Runs on {platforms}.
 
 Written by jax {version}. JAX promises to run a program with its releases of the next six months;
-after that, export it anew, or take `weights.npz`, which holds torchvision's names and layout.
+after that, export it anew, or take `weights.npz`, which holds torchvision's names, with kernels as
+(height, width, in, out).
 `label.json` says what the encoder saw; `sha256sum -c SHA256SUMS` checks the files.
 """
 
@@ -65,7 +67,8 @@ def write(encoder: ResNet, provenance: Provenance, label: dict[str, Any], out: P
     )
     out.mkdir()
     (out / PROGRAM).write_bytes(_program(provenance))
-    npz_file.write(out / WEIGHTS, names.weights_of(encoder))
+    arrays = ((name, np.asarray(each)) for name, each in function.tensors(encoder))
+    npz_file.write(out / WEIGHTS, arrays)
     (out / LABEL).write_text(json.dumps(label), encoding="utf-8")
     (out / "README.md").write_text(readme, encoding="utf-8")
     sums = [f"{_sha256(out / name)}  {name}\n" for name in (PROGRAM, WEIGHTS, LABEL)]
@@ -87,16 +90,10 @@ def features_of(path: Path, patches: np.ndarray) -> np.ndarray:
     """
     _check(path)
     program = export.deserialize(bytearray((path / PROGRAM).read_bytes()))
-    weights = jax.device_put(tensors_of(path))
-    call = jax.jit(program.call)
-    chunks = (patches[at : at + function.CHUNK] for at in range(0, len(patches), function.CHUNK))
-    return np.concatenate([np.asarray(call(weights, chunk)) for chunk in chunks])
-
-
-def tensors_of(path: Path) -> dict[str, np.ndarray]:
-    """The encoder's tensors under torchvision's names."""
     with np.load(path / WEIGHTS) as stored:
-        return dict(stored)
+        weights = {name: jax.device_put(stored[name]) for name in stored.files}
+    call = jax.jit(program.call)
+    return np.concatenate([np.asarray(call(weights, patch[None])) for patch in patches])
 
 
 def _program(provenance: Provenance) -> bytes:
@@ -106,8 +103,9 @@ def _program(provenance: Provenance) -> bytes:
     def program(tensors: dict[str, jax.Array], patches: jax.Array) -> jax.Array:
         return encode(tensors, compose.plain_view(patches, **looks))
 
-    shapes = function.shapes_of(provenance.arch).items()
-    weights = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes}
+    frame = nnx.eval_shape(lambda: ResNet(provenance.arch, rngs=nnx.Rngs(0)))
+    tensors = function.tensors(frame)
+    weights = {name: jax.ShapeDtypeStruct(each.shape, np.float32) for name, each in tensors}
     sides = export.symbolic_shape("patches, height, width, 3")
     with function.without_places():
         lowered = export.export(jax.jit(program), platforms=PLATFORMS)(

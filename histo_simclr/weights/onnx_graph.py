@@ -16,16 +16,13 @@ import numpy as np
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import BatchNorm, ResNet
 from histo_simclr.provenance import Provenance
-from histo_simclr.weights import blocks, function, model_card, names
+from histo_simclr.weights import blocks, function, model_card, names, onnx_file
 from histo_simclr.weights.label import KEY
 
 OPSET = 17
 IR_VERSION = 8  # what came with opset 17: onnxruntime since 1.12, OpenVINO, TensorRT since 8.5
 INPUT, OUTPUT = "images", "features"
-# Protocol Buffers: number of a field << 3 | 2, for a field that says its length.
-_GRAPH, _INITIALIZER, _RAW_DATA = 7 << 3 | 2, 5 << 3 | 2, 9 << 3 | 2
-
-Shapes = dict[str, tuple[int, ...]]
+_RAW_DATA = 9 << 3 | 2  # tag of TensorProto's field, as those of onnx_file
 
 
 def write(encoder: ResNet, provenance: Provenance, label: dict[str, Any], out: Path) -> None:
@@ -43,7 +40,7 @@ def write(encoder: ResNet, provenance: Provenance, label: dict[str, Any], out: P
     """
     model = _model(encoder.num_features, provenance, label)
     with out.open("wb") as file:
-        _save(model, encoder, function.shapes_of(provenance.arch), file)
+        _save(model, encoder, file)
 
 
 def features_of(path: Path, patches: np.ndarray) -> np.ndarray:
@@ -60,17 +57,20 @@ def features_of(path: Path, patches: np.ndarray) -> np.ndarray:
       InputError: onnxruntime is not installed, or does not take the file.
     """
     onnxruntime = _imported("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    # The graph as it is written; what folds its layers also holds its weights twice.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         px = session.get_inputs()[0].shape[-1]
     except Exception as error:  # of onnxruntime's own, without a common base
         reason = str(error).strip().splitlines()[0][:200]
         raise InputError(
             f"onnxruntime does not take it: {reason}", where=path, way_out="export it anew"
         ) from error
-    chunks = (images.transpose(0, 3, 1, 2) for images in function.pictures(patches, px))
+    each = (images.transpose(0, 3, 1, 2) for images in function.pictures(patches, px))
     return np.concatenate(
-        [session.run([OUTPUT], {INPUT: np.ascontiguousarray(images)})[0] for images in chunks]
+        [session.run([OUTPUT], {INPUT: np.ascontiguousarray(images)})[0] for images in each]
     )
 
 
@@ -151,7 +151,7 @@ def _layer_nodes(node: Callable[..., Any], x: str, layer: blocks.Layer) -> Itera
     yield node("BatchNormalization", inputs, [norm], name=norm, epsilon=BatchNorm.epsilon)
 
 
-def _save(model: Any, encoder: ResNet, shapes: Shapes, file: BinaryIO) -> None:
+def _save(model: Any, encoder: ResNet, file: BinaryIO) -> None:
     """The model with its initializers, one at a time.
 
     As a ModelProto in memory they would be there twice more, once serialized. The graph says its
@@ -159,11 +159,10 @@ def _save(model: Any, encoder: ResNet, shapes: Shapes, file: BinaryIO) -> None:
     """
     graph = model.graph.SerializeToString()
     model.ClearField("graph")
-    heads = {name: _head(name, shape) for name, shape in shapes.items()}
-    length = sum(len(heads[name]) + 4 * math.prod(shape) for name, shape in shapes.items())
-    file.write(model.SerializeToString() + _field(_GRAPH, len(graph) + length) + graph)
+    length = sum(len(_head(name, a.shape)) + a.nbytes for name, a in names.weights_of(encoder))
+    file.write(model.SerializeToString() + _field(onnx_file.GRAPH, len(graph) + length) + graph)
     for name, array in names.weights_of(encoder):
-        file.write(heads[name])
+        file.write(_head(name, array.shape))
         file.write(np.ascontiguousarray(array, "<f4").data)
 
 
@@ -174,7 +173,7 @@ def _head(name: str, shape: tuple[int, ...]) -> bytes:
     size = 4 * math.prod(shape)
     described = TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT).SerializeToString()
     described += _field(_RAW_DATA, size)
-    return _field(_INITIALIZER, len(described) + size) + described
+    return _field(onnx_file.INITIALIZER, len(described) + size) + described
 
 
 def _field(tag: int, length: int) -> bytes:

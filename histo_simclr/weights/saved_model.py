@@ -7,9 +7,11 @@ The graph is of TensorFlow's own operations. By jax2tf it would hold StableHLO o
 which TensorFlow reads only when it is as new: 2.21 refuses that of JAX 0.12.
 """
 
+import contextlib
+import gc
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import BatchNorm, ResNet
 from histo_simclr.provenance import Provenance
 from histo_simclr.weights import blocks, function, names
+from histo_simclr.weights.tensors import Stored, in_torchs_order
 
 LABEL = Path("assets.extra/histo_simclr.json")  # TensorFlow's place for what it does not read
 OUTPUTS = ("features", "final_avg_pool")
@@ -43,6 +46,8 @@ def write(encoder: ResNet, provenance: Provenance, label: dict[str, Any], out: P
         tf.saved_model.save(module, str(out), signatures={"serving_default": module.__call__})
     except tf.errors.OpError as error:
         raise OSError(None, str(error.message).splitlines()[0], str(out)) from error
+    del module
+    gc.collect()  # its functions and variables hold each other, and the weights
     (out / LABEL).parent.mkdir()
     (out / LABEL).write_text(json.dumps(label), encoding="utf-8")
 
@@ -70,30 +75,49 @@ def features_of(path: Path, patches: np.ndarray) -> np.ndarray:
             f"TensorFlow does not take it: {reason}", where=path, way_out="export it anew"
         ) from error
     px = served.structured_input_signature[1]["images"].shape[1]
-    chunks = function.pictures(patches, px)
-    return np.concatenate([served(tf.constant(images))[OUTPUTS[0]].numpy() for images in chunks])
+    each = function.pictures(patches, px)
+    return np.concatenate([served(tf.constant(images))[OUTPUTS[0]].numpy() for images in each])
 
 
-def tensors_of(path: Path) -> dict[str, np.ndarray]:
+def stored_of(path: Path) -> dict[str, Stored]:
     """The encoder's tensors under torchvision's names, read without running the program.
 
     Raises:
-      OSError: the folder is damaged, or holds no variables.
+      InputError: the folder is damaged, or holds no variables; also by what is returned, when read.
     """
     import tensorflow as tf
 
     before, after = "tensors/", "/.ATTRIBUTES/VARIABLE_VALUE"
-    found = {}
-    try:
+    with _refusing_torn(path):
         reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
-        for key in reader.get_variable_to_shape_map():
-            if key.startswith(before):
-                name = key[len(before) : -len(after)].replace("..", ".")  # it doubles the dots
-                array = reader.get_tensor(key)
-                found[name] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+
+    def stored(key: str) -> Stored:
+        def read() -> np.ndarray:
+            with _refusing_torn(path):
+                return reader.get_tensor(key)
+
+        return in_torchs_order(Stored(tuple(shapes[key]), dtypes[key].name, read))
+
+    # It doubles the dots.
+    return {
+        key[len(before) : -len(after)].replace("..", "."): stored(key)
+        for key in shapes
+        if key.startswith(before)
+    }
+
+
+@contextlib.contextmanager
+def _refusing_torn(path: Path) -> Iterator[None]:
+    import tensorflow as tf
+
+    try:
+        yield
     except tf.errors.OpError as error:
-        raise OSError(None, str(error.message).splitlines()[0], str(path)) from error
-    return found
+        reason = str(error.message).splitlines()[0][:150]
+        raise InputError(
+            f"cannot be read: {reason}", where=path, way_out="get the folder anew"
+        ) from error
 
 
 def _module(encoder: ResNet, provenance: Provenance) -> Any:

@@ -39,6 +39,14 @@ class Tensors(Mapping[str, np.ndarray]):
         return len(self.stored)
 
 
+def in_torchs_order(stored: Stored) -> Stored:
+    """A kernel (height, width, in, out) as (out, in, height, width); other tensors as they are."""
+    if len(stored.shape) != 4:
+        return stored
+    shape = tuple(stored.shape[axis] for axis in (3, 2, 0, 1))
+    return Stored(shape, stored.dtype, lambda: stored.read().transpose(3, 2, 0, 1))
+
+
 def widened(bits: np.ndarray) -> np.ndarray:
     """Bits of bfloat16 values (uint16) → the same values as float32."""
     return (bits.astype(np.uint32) << 16).view(np.float32)

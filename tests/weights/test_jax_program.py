@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from histo_simclr.errors import InputError
-from histo_simclr.weights import jax_program, label, names
+from histo_simclr.weights import foreign, jax_program, label, names
 
 LABEL = {"exported_by": "histo-simclr 9.8.7", "note": "µm"}
 BEFORE = """
@@ -66,13 +66,13 @@ def test_patches_of_any_number_and_side_give_the_checkpoints_features(
 
 def test_pixels_that_are_no_bytes_are_refused(written, real_patches):
     program = jax.export.deserialize(bytearray((written / "program.jax").read_bytes()))
-    weights = jax_program.tensors_of(written)
+    weights = dict(np.load(written / "weights.npz"))
     with pytest.raises(ValueError, match=r"expected .*uint8"):
         program.call(weights, real_patches[:1] / np.float32(255))
 
 
 def test_weights_are_the_encoders_tensors_to_the_bit(written, tinted_encoder):
-    found, tensors = jax_program.tensors_of(written), names.to_torch(tinted_encoder[0])
+    found, tensors = foreign.tensors_of(written).tensors, names.to_torch(tinted_encoder[0])
     assert found.keys() == {name for name in tensors if not name.endswith(names.BATCHES)}
     assert all(np.array_equal(found[name], tensors[name]) for name in found)
     assert label.model_sha256(found) == label.model_sha256(tensors)

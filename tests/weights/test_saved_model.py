@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from histo_simclr.errors import InputError
-from histo_simclr.weights import label, names, saved_model
+from histo_simclr.weights import foreign, label, names, saved_model
 
 LABEL = {"exported_by": "histo-simclr 9.8.7", "note": "µm"}
 # In a process of its own, where neither JAX nor our code can be imported.
@@ -73,7 +73,7 @@ def test_real_patches_of_any_side_give_the_checkpoints_features(
 
 
 def test_variables_are_the_encoders_tensors_to_the_bit(written, tinted_encoder):
-    found, tensors = saved_model.tensors_of(written), names.to_torch(tinted_encoder[0])
+    found, tensors = foreign.tensors_of(written).tensors, names.to_torch(tinted_encoder[0])
     assert found.keys() == {name for name in tensors if not name.endswith(names.BATCHES)}
     assert all(np.array_equal(found[name], tensors[name]) for name in found)
     assert label.model_sha256(found) == label.model_sha256(tensors)
