@@ -50,6 +50,12 @@ def tensors(encoder: ResNet) -> Iterator[tuple[str, jax.Array]]:
     return ((name, named[name]) for name in names.shapes(encoder.arch) if name in named)
 
 
+def shapes(arch: str) -> dict[str, tuple[int, ...]]:
+    """Name → shape of `tensors`, without an encoder."""
+    frame = nnx.eval_shape(lambda: ResNet(arch, rngs=nnx.Rngs(0)))
+    return {name: each.shape for name, each in tensors(frame)}
+
+
 @contextlib.contextmanager
 def without_places() -> Iterator[None]:
     """Programs lowered inside name no files of this machine as their operations' origin."""

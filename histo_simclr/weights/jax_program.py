@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax import export
 
 from histo_simclr.errors import InputError
@@ -103,9 +102,8 @@ def _program(provenance: Provenance) -> bytes:
     def program(tensors: dict[str, jax.Array], patches: jax.Array) -> jax.Array:
         return encode(tensors, compose.plain_view(patches, **looks))
 
-    frame = nnx.eval_shape(lambda: ResNet(provenance.arch, rngs=nnx.Rngs(0)))
-    tensors = function.tensors(frame)
-    weights = {name: jax.ShapeDtypeStruct(each.shape, np.float32) for name, each in tensors}
+    shapes = function.shapes(provenance.arch)
+    weights = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
     sides = export.symbolic_shape("patches, height, width, 3")
     with function.without_places():
         lowered = export.export(jax.jit(program), platforms=PLATFORMS)(
