@@ -20,7 +20,7 @@ import numpy as np
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import BatchNorm, ResNet
 from histo_simclr.provenance import Provenance
-from histo_simclr.weights import blocks, function, names
+from histo_simclr.weights import blocks, function
 from histo_simclr.weights.tensors import Stored, in_torchs_order
 
 LABEL = Path("assets.extra/histo_simclr.json")  # TensorFlow's place for what it does not read
@@ -125,10 +125,8 @@ def _module(encoder: ResNet, provenance: Provenance) -> Any:
 
     mean, std = (tf.constant(values, tf.float32) for values in (provenance.mean, provenance.std))
     module = tf.Module()
-    # Kernels (height, width, in, out) as TensorFlow's convolutions take them.
     module.tensors = {
-        name: tf.Variable(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array)
-        for name, array in names.weights_of(encoder)
+        name: tf.Variable(np.asarray(each)) for name, each in function.tensors(encoder)
     }
     side = tf.TensorSpec([None, provenance.px, provenance.px, 3], tf.float32, name="images")
 
