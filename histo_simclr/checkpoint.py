@@ -161,7 +161,7 @@ def write_encoder(folder: Path, encoder: ResNet, provenance: Provenance) -> Path
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
-        handlers = {name: items.sparing_handler() for name in parts}
+        handlers = {name: items.sparing_handler(tree) for name, tree in parts.items()}
         handlers["metadata"] = ocp.JsonCheckpointHandler()
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers)) as checkpointer:
             checkpointer.save(

@@ -29,8 +29,8 @@ from histo_simclr.provenance import Provenance
 DAMAGE = Exception
 # Reasons that orbax and tensorstore give in the middle of long messages.
 _REASONS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)))
-# Bytes on their way from or to the disk at a time: a third of a ResNet-50's weights, three times
-# its largest tensor. Orbax's own default is all there is.
+# Bytes on their way from or to the disk at a time: a third of a ResNet-50's weights. Orbax's own
+# default is all there is.
 _ON_THE_WAY = 2**25
 _ORBAX = Path(ocp.__file__).parent
 
@@ -70,7 +70,7 @@ def restore(
 def _read_item(path: Path, item: str, structs: Any) -> Any:
     arguments = jax.tree.map(lambda s: ocp.ArrayRestoreArgs(sharding=s.sharding), structs)
     try:
-        with ocp.Checkpointer(sparing_handler()) as checkpointer:
+        with ocp.Checkpointer(sparing_handler(structs)) as checkpointer:
             return checkpointer.restore(
                 path / item,
                 args=ocp.args.PyTreeRestore(
@@ -82,10 +82,16 @@ def _read_item(path: Path, item: str, structs: Any) -> Any:
         raise _damaged(path, f"{item} cannot be read: {reason(error)}") from error
 
 
-def sparing_handler() -> ocp.PyTreeCheckpointHandler:
-    """Reads and writes what StandardCheckpointHandler does, with less of it copied at a time."""
+def sparing_handler(tree: Any) -> ocp.PyTreeCheckpointHandler:
+    """Reads and writes what StandardCheckpointHandler does, with less of it copied at a time.
+
+    Args:
+      tree: arrays, or what describes them: orbax refuses one that is as large as the limit.
+    """
+    largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)), default=0)
+    limit = max(_ON_THE_WAY, 2 * largest)
     handler = ocp.BasePyTreeCheckpointHandler(
-        save_concurrent_bytes=_ON_THE_WAY, restore_concurrent_bytes=_ON_THE_WAY
+        save_concurrent_bytes=limit, restore_concurrent_bytes=limit
     )
     return ocp.PyTreeCheckpointHandler(handler_impl=handler)
 

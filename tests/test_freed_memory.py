@@ -57,8 +57,9 @@ def test_freed_blocks_go_back_to_the_system():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_export_and_import_take_no_more_than_twice_the_weights(weights_cost):
-    # docs/benchmarks.md: 1.5 to 1.7 in ten runs; every further copy of the weights adds 1.
-    found = weights_cost.measured_apart("npz")
+@pytest.mark.parametrize("format_name", ["npz", "onnx"])
+def test_export_and_import_take_no_more_than_twice_the_weights(format_name, weights_cost):
+    # docs/benchmarks.md: 1.5 to 1.7; every further copy of the weights adds 1.
+    found = weights_cost.measured_apart(format_name)
     assert 1 < found["export"]["weights"] <= 2
     assert 1 < found["import"]["weights"] <= 2

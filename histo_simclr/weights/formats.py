@@ -189,6 +189,8 @@ def of_npz(path: Path) -> Contents:
     """Arrays of numpy.savez; our own label is one of them, as text."""
     try:
         archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("one array, no archive of them")
         stored, label = {}, None
         for name in archive.files:
             if name == labels.KEY:
@@ -220,7 +222,10 @@ def _member(archive: Any, name: str, path: Path) -> Stored:
 
 
 def of_onnx(path: Path) -> Contents:
-    """An ONNX program: its initializers, which in our own have torchvision's names."""
+    """An ONNX program: its initializers, which in our own have torchvision's names.
+
+    Its nodes are not looked at: weights are taken, the program is not run.
+    """
     try:
         import onnx
     except ImportError as error:
@@ -230,8 +235,8 @@ def of_onnx(path: Path) -> Contents:
             way_out='pip install "histo-simclr[onnx]"',
         ) from error
     try:
-        outside, places = onnx_file.parts(path)
-        told = onnx.ModelProto.FromString(outside).metadata_props
+        metadata, places = onnx_file.parts(path)
+        told = onnx.ModelProto.FromString(metadata).metadata_props
         stored = dict(_initializer(path, place) for place in places)
     except Exception as error:  # protobuf's own classes differ between its builds
         raise _torn(path, error) from error

@@ -64,7 +64,7 @@ class _AsTorch(Mapping):
 
 
 def weights_of(encoder: ResNet) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and tensor of all but `num_batches_tracked`, as programs need them."""
+    """Name and tensor of all but `num_batches_tracked`, as ONNX needs them."""
     return ((name, array) for name, array in to_torch(encoder).items() if array.ndim)
 
 

@@ -10,32 +10,37 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 # number << 3 | wire type: fields with a length, of ModelProto and GraphProto.
-GRAPH, INITIALIZER = 7 << 3 | 2, 5 << 3 | 2
+GRAPH, METADATA, INITIALIZER = 7 << 3 | 2, 14 << 3 | 2, 5 << 3 | 2
+_MOST_FIELDS = 100_000  # a ResNet-101 has a thousand; other files can look like millions
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 
 
 def parts(path: Path) -> tuple[bytes, list[slice]]:
-    """What lies outside of a model's graph, and the places of its graph's initializers.
+    """What a model says of itself, and the places of its graph's initializers.
 
     Args:
       path: of a ModelProto, as onnx.save writes it.
 
     Returns:
-      The bytes of its other fields, themselves a ModelProto; and the places, in bytes of the file.
+      The bytes of a ModelProto with nothing but its `metadata_props`; and the places, in bytes of
+      the file.
 
     Raises:
       OSError: it cannot be read.
       ValueError: it is cut off, or no ModelProto.
     """
-    outside, places = b"", []
+    metadata, places, graphs = [], [], 0
     with path.open("rb") as file:
         for tag, field, content in _fields(file, slice(0, os.fstat(file.fileno()).st_size)):
-            if tag == GRAPH:
+            if tag == METADATA:
+                metadata.append(_read(file, field))
+            elif tag == GRAPH:
+                graphs += 1
                 inner = _fields(file, content)
                 places += [place for tag, _, place in inner if tag == INITIALIZER]
-            else:
-                outside += _read(file, field)
-    return outside, places
+    if not graphs:
+        raise ValueError("it holds no graph")
+    return b"".join(metadata), places
 
 
 def tensor(path: Path, place: slice) -> Any:
@@ -54,7 +59,9 @@ def tensor(path: Path, place: slice) -> Any:
 def _fields(file: BinaryIO, place: slice) -> Iterator[tuple[int, slice, slice]]:
     """Tag, place, and place of the content of each field of a message; ValueError when cut off."""
     at = place.start
-    while at < place.stop:
+    for _ in range(_MOST_FIELDS):
+        if at >= place.stop:
+            return
         file.seek(at)
         tag = _varint(file)
         kind = tag & 7
@@ -72,6 +79,7 @@ def _fields(file: BinaryIO, place: slice) -> Iterator[tuple[int, slice, slice]]:
             raise ValueError("the file is cut off, or changed")
         yield tag, slice(at, content.stop), content
         at = content.stop
+    raise ValueError("no ONNX program: too many fields")
 
 
 def _varint(file: BinaryIO) -> int:

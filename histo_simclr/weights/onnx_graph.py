@@ -44,7 +44,7 @@ def write(encoder: ResNet, provenance: Provenance, label: dict[str, Any], out: P
 
 
 def features_of(path: Path, patches: np.ndarray) -> np.ndarray:
-    """What onnxruntime computes, on the CPU.
+    """What onnxruntime computes, on the CPU, of the graph as it is written.
 
     Args:
       path: file of `write`.
@@ -58,7 +58,7 @@ def features_of(path: Path, patches: np.ndarray) -> np.ndarray:
     """
     onnxruntime = _imported("onnxruntime")
     options = onnxruntime.SessionOptions()
-    # The graph as it is written; what folds its layers also holds its weights twice.
+    # Folding layers, as it does by default, holds the weights twice; tests run both ways.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -109,12 +109,10 @@ def stored_of(path: Path) -> dict[str, Stored]:
 
 @contextlib.contextmanager
 def _refusing_torn(path: Path) -> Iterator[None]:
-    import tensorflow as tf
-
     try:
         yield
-    except tf.errors.OpError as error:
-        reason = str(error.message).splitlines()[0][:150]
+    except Exception as error:  # tf.errors.OpError, and IndexError where the file ends too early
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
         raise InputError(
             f"cannot be read: {reason}", where=path, way_out="get the folder anew"
         ) from error

@@ -10,7 +10,7 @@ class Stored(NamedTuple):
     """One tensor of a file.
 
     Fields:
-      shape: of the tensor, axes in the file's own order.
+      shape: of what `read` gives.
       dtype: as the file has it, by numpy's name; "bfloat16" as well.
       read: gives the array, bfloat16 as float32; InputError when the file is damaged there.
     """

@@ -113,3 +113,11 @@ def test_a_missing_file_is_one_line(file, written, tmp_path, real_patches):
     (path / file).unlink()
     with pytest.raises(InputError, match=f"no program of histo_simclr: .*{file}"):
         jax_program.features_of(path, real_patches[:1])
+
+
+def test_weights_that_are_one_array_are_one_line(written, tmp_path):
+    path = shutil.copytree(written, tmp_path / "encoder")
+    with (path / "weights.npz").open("wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(InputError, match="one array, no archive of them"):
+        foreign.tensors_of(path)

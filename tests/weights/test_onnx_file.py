@@ -3,10 +3,12 @@
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histo_simclr.weights import onnx_file
+from histo_simclr.errors import InputError
+from histo_simclr.weights import foreign, onnx_file
 
 ARRAYS = {
     "layer4.0.conv1.weight": np.linspace(-1, 1, 300 * 5 * 3 * 3, dtype=np.float32),
@@ -30,13 +32,12 @@ def model():
 
 def test_the_parts_are_those_that_onnx_reads(model, tmp_path):
     onnx.save(model, tmp_path / "w.onnx")
-    outside, places = onnx_file.parts(tmp_path / "w.onnx")
+    metadata, places = onnx_file.parts(tmp_path / "w.onnx")
     found = [onnx_file.tensor(tmp_path / "w.onnx", place) for place in places]
     assert found == list(model.graph.initializer)
-    expected = onnx.ModelProto()
-    expected.CopyFrom(model)
-    expected.ClearField("graph")
-    assert onnx.ModelProto.FromString(outside) == expected
+    told = onnx.ModelProto.FromString(metadata)
+    assert told.metadata_props == model.metadata_props
+    assert [field.name for field, _ in told.ListFields()] == ["metadata_props"]
 
 
 def test_a_graph_in_two_pieces_is_one_as_protocol_buffers_have_it(model, tmp_path):
@@ -51,9 +52,9 @@ def test_a_graph_in_two_pieces_is_one_as_protocol_buffers_have_it(model, tmp_pat
 
 @settings(deadline=None, max_examples=300)
 @given(data=st.data())
-def test_what_is_cut_or_changed_is_a_value_error_or_still_parts(model, data, tmp_path_factory):
+def test_what_is_cut_or_changed_is_read_or_one_clear_error(model, data, tmp_path_factory):
     content = bytearray(model.SerializeToString())
-    at = data.draw(st.integers(0, len(content) - 1))
+    at = data.draw(st.integers(1, len(content) - 1))
     if data.draw(st.booleans()):
         content = content[:at]
     else:
@@ -61,8 +62,27 @@ def test_what_is_cut_or_changed_is_a_value_error_or_still_parts(model, data, tmp
     path = tmp_path_factory.getbasetemp() / "changed.onnx"
     path.write_bytes(content)
     try:
-        outside, places = onnx_file.parts(path)
-    except ValueError:
+        read = dict(foreign.tensors_of(path).tensors)
+    except InputError:
         return
-    assert len(outside) <= len(content)
-    assert all(0 <= place.start <= place.stop <= len(content) for place in places)
+    try:
+        whole = onnx.ModelProto.FromString(bytes(content)).graph.initializer
+    except DecodeError:
+        return  # something else than tensors, which is not looked at
+    for each in whole:
+        if each.name in read:
+            np.testing.assert_array_equal(read[each.name], onnx.numpy_helper.to_array(each))
+
+
+def test_bytes_that_look_like_endless_fields_are_refused_at_once(tmp_path):
+    (tmp_path / "w.onnx").write_bytes(b"\x08" * 4_000_000)
+    with pytest.raises(InputError, match="too many fields"):
+        foreign.tensors_of(tmp_path / "w.onnx")
+
+
+def test_a_model_without_a_graph_is_refused(model, tmp_path):
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    model.ClearField("graph")
+    onnx.save(model, tmp_path / "w.onnx")
+    with pytest.raises(InputError, match="it holds no graph"):
+        foreign.tensors_of(tmp_path / "w.onnx")

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
 
@@ -105,3 +106,16 @@ def test_what_cannot_be_written_is_an_error_of_the_operating_system(tinted_encod
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file"):
         saved_model.write(*tinted_encoder, LABEL, tmp_path / "file" / "encoder")
+
+
+@pytest.mark.parametrize("file", ["variables.index", "variables.data-00000-of-00001"])
+@pytest.mark.parametrize("share", [None, 0, 0.5])
+def test_torn_variables_are_one_line(file, share, written, tmp_path):
+    path = shutil.copytree(written, tmp_path / "encoder")
+    content = (path / "variables" / file).read_bytes()
+    (path / "variables" / file).unlink()
+    if share is not None:
+        (path / "variables" / file).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        dict(foreign.tensors_of(path).tensors)
+    assert str(path) in caught.value.where
