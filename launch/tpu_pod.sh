@@ -72,6 +72,7 @@ runtime() {
 
 where=() # set below, when the variables are known to be there
 queue() { run gcloud compute tpus queued-resources "$@" "${where[@]}"; }
+# shellcheck disable=SC2153 # NAME is the caller's
 remote() { run gcloud compute tpus tpu-vm ssh "$NAME" "${where[@]}" "$@"; }
 
 # ACTIVE, WAITING_FOR_RESOURCES, SUSPENDED, … or nothing when there is none.
@@ -95,7 +96,7 @@ create() {
   esac
   if [[ -z $found ]]; then
     queue create "$NAME" --node-id "$NAME" --accelerator-type "$TYPE" --runtime-version "$software" \
-      ${SPOT_FLAG:+"$SPOT_FLAG"} ${VALID_FOR:+"--valid-until-duration=$VALID_FOR"} "$@"
+      ${spot[@]+"${spot[@]}"} ${VALID_FOR:+"--valid-until-duration=$VALID_FOR"} "$@"
   fi
   [[ ${DRY_RUN:-} != 1 ]] || return 0
   while found=$(state) && [[ $found != ACTIVE ]]; do
@@ -111,26 +112,28 @@ install() {
   local version archive
   git -C "$root" diff --quiet HEAD -- || fail "changes that are not committed; commit them: all workers get the same code"
   version=$(git -C "$root" rev-parse --short=12 HEAD)
-  archive=$(mktemp -d)
-  # Expanded now: it is this function's.
-  # shellcheck disable=SC2064
-  trap "rm -rf $(printf '%q' "$archive")" EXIT
-  # Named alike each time, so that a dry run's lines can be used again.
-  archive=$archive/histo_simclr.tgz
-  git -C "$root" archive --format tgz -o "$archive" HEAD
+  archive=histo_simclr.tgz
+  if [[ ${DRY_RUN:-} != 1 ]]; then
+    temporary=$(mktemp -d)
+    trap 'rm -rf "$temporary"' EXIT
+    archive=$temporary/$archive
+  fi
+  run git -C "$root" archive --format tgz -o "$archive" HEAD
   run gcloud compute tpus tpu-vm scp "$archive" "$NAME:histo_simclr.tgz" "${where[@]}" --worker=all
   say "preparing every worker with $version: minutes the first time"
   local setup
-  setup=$(printf '%q ' env "SHARED=$shared" ${BUCKET:+"BUCKET=$BUCKET"} ${NFS:+"NFS=$NFS"} \
-    bash "$there/launch/tpu_setup.sh")
+  setup=$(printf '%q ' env HISTO_SIMCLR_ACCELERATOR=tpu "SHARED=$shared" \
+    ${BUCKET:+"BUCKET=$BUCKET"} ${NFS:+"NFS=$NFS"} bash "$there/launch/setup.sh")
+  # Here and not at the start: processes wait five minutes for each other, and no longer.
+  [[ -z ${MIX_FROM:-} ]] ||
+    setup+="&& $(printf '%q ' env "MIX_FROM=$MIX_FROM" bash "$there/launch/worker.sh" stage)"
   remote --worker=all --command "mkdir -p $there && tar -xzf histo_simclr.tgz -C $there && $setup"
 }
 
 start() {
   local command
   command=$(printf '%q ' env HISTO_SIMCLR_POD=1 HISTO_SIMCLR_ACCELERATOR=tpu \
-    "JAX_COMPILATION_CACHE_DIR=$shared/jax_cache" ${MIX_FROM:+"MIX_FROM=$MIX_FROM"} \
-    bash launch/worker.sh "$@")
+    "JAX_COMPILATION_CACHE_DIR=$shared/jax_cache" bash launch/worker.sh "$@")
   # Without a terminal and in a session of its own: it outlives the connection.
   remote --worker=all --command "cd $there && if kill -0 \$(cat run.pid) 2>/dev/null; then echo runs already; else setsid nohup $command >>run.log 2>&1 </dev/null & echo \$! >run.pid; fi"
 }
@@ -144,8 +147,8 @@ case $action in
 esac
 needs NAME ZONE PROJECT
 where=(--zone "$ZONE" --project "$PROJECT")
-SPOT_FLAG=""
-[[ ${SPOT:-} != 1 ]] || SPOT_FLAG=--spot
+spot=()
+[[ ${SPOT:-} != 1 ]] || spot=(--spot)
 [[ ${DRY_RUN:-} == 1 ]] || command -v gcloud >/dev/null || fail "no gcloud here: install the Google Cloud CLI"
 case $action in
   install | run)
@@ -160,13 +163,13 @@ case $action in
   run)
     (($# > 0)) || fail "nothing to run; give what main.py takes"
     # What the worker would refuse, before the slice costs anything.
-    DRY_RUN=1 MIX_FROM="" bash "$launch/worker.sh" "$@" >/dev/null || exit
+    DRY_RUN=1 MIX_FROM='' bash "$launch/worker.sh" "$@" >/dev/null || exit
     create
     install
     start "$@"
     say "started; bash launch/tpu_pod.sh logs follows it"
     ;;
   logs) remote "--worker=${WORKER:-0}" --command "tail -n 100 -F $there/run.log" ;;
-  stop) remote --worker=all --command "kill -TERM \$(cat $there/run.pid)" ;;
+  stop) remote --worker=all --command "kill -TERM \$(cat $there/run.pid) || echo nothing runs" ;;
   delete) queue delete "$NAME" --force --quiet ;;
 esac

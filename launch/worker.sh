@@ -2,6 +2,7 @@
 # One process of a run on whatever machine it stands; what the launchers of this folder start:
 #
 #   bash launch/worker.sh --config=configs/resnet18_mix.py:tenpercent --workdir=/shared/run
+#   MIX_FROM=… bash launch/worker.sh stage          only copies the mix
 #
 # The arguments are main.py's. The workdir must be the same folder for all processes of the run.
 # Exit code 75: stopped by SIGTERM, saved, not finished; the same command goes on. README.md in this
@@ -32,18 +33,6 @@ run() {
   fi
 }
 
-workdir="" previous=""
-for argument in "$@"; do
-  case $argument in
-    --workdir=* | -workdir=*) workdir=${argument#*=} ;;
-    *) case $previous in --workdir | -workdir) workdir=$argument ;; esac ;;
-  esac
-  previous=$argument
-done
-[[ -n $workdir ]] || fail "no --workdir=DIR; give a folder that all processes of the run reach"
-[[ $workdir != *://* ]] || fail "--workdir=$workdir: a store is no folder; mount it and give the mount's path"
-cd "$root"
-
 stage() {
   local to=${MIX_TO:-$root/data/mix}
   run mkdir -p "$to"
@@ -61,6 +50,23 @@ stage() {
   [[ ${DRY_RUN:-} == 1 ]] || exec 9>&-
 }
 
+if [[ ${1:-} == stage ]]; then
+  (($# == 1)) || fail "stage takes no arguments"
+  [[ -n ${MIX_FROM:-} ]] || fail "MIX_FROM is not set; give a folder or gs://… to copy from"
+  stage
+  exit 0
+fi
+workdir="" previous=""
+for argument in "$@"; do
+  case $argument in
+    --workdir=* | -workdir=*) workdir=${argument#*=} ;;
+    *) case $previous in --workdir | -workdir) workdir=$argument ;; esac ;;
+  esac
+  previous=$argument
+done
+[[ -n $workdir ]] || fail "no --workdir=DIR; give a folder that all processes of the run reach"
+[[ $workdir != *://* ]] || fail "--workdir=$workdir: a store is no folder; mount it and give the mount's path"
+cd "$root"
 [[ -z ${MIX_FROM:-} ]] || stage
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$(dirname "$workdir")/jax_cache}
 command=(bash "$launch/local.sh")

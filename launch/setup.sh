@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Makes one Cloud TPU VM ready; launch/tpu_pod.sh runs it on every worker. Again: only what is missing.
+# Makes one rented machine ready: the shared folder, a Python, the environment. launch/tpu_pod.sh runs
+# it on every worker, launch/skypilot.yaml on every node. Again: only what is missing.
 #
 #   BUCKET   gs://NAME, mounted at SHARED by Cloud Storage FUSE
 #   NFS      HOST:/SHARE (Filestore), mounted there instead
 #   SHARED   (default: /mnt/histo_simclr)
+#   HISTO_SIMCLR_ACCELERATOR   as for launch/local.sh
 #   DRY_RUN  1: print the commands, run nothing
 set -euo pipefail
 
@@ -11,7 +13,7 @@ root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 shared=${SHARED:-/mnt/histo_simclr}
 
 fail() {
-  printf 'tpu_setup.sh: %s\n' "$*" >&2
+  printf 'setup.sh: %s\n' "$*" >&2
   exit 2
 }
 
@@ -33,8 +35,8 @@ install() {
   run sudo apt-get -o DPkg::Lock::Timeout=600 install -qy "$@"
 }
 
-[[ -n ${BUCKET:-}${NFS:-} ]] || fail "neither BUCKET nor NFS: the workers need a folder in common"
 if ! there mountpoint "$shared"; then
+  [[ -n ${BUCKET:-}${NFS:-} ]] || fail "nothing is mounted at $shared: set BUCKET or NFS"
   run sudo mkdir -p "$shared"
   run sudo chown "$(id -un)" "$shared"
   if [[ -n ${NFS:-} ]]; then
@@ -55,7 +57,7 @@ if ! there mountpoint "$shared"; then
   fi
 fi
 
-# The images bring Python 3.10; we need 3.11 or later.
+# Images of the clouds bring Python 3.10; we need 3.11 or later.
 python=""
 for name in python3 python3.13 python3.12 python3.11; do
   if there "$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'; then
@@ -64,15 +66,10 @@ for name in python3 python3.13 python3.12 python3.11; do
   fi
 done
 if [[ -z $python ]]; then
-  python=$HOME/.local/bin/histo-simclr-python
-  if ! there test -x "$python"; then
-    run python3 -m pip install --quiet --user uv
-    run "$HOME/.local/bin/uv" python install 3.12
-    if [[ ${DRY_RUN:-} == 1 ]]; then
-      run ln -sfn PYTHON-3.12-OF-UV "$python"
-    else
-      ln -sfn "$("$HOME/.local/bin/uv" python find --no-project 3.12)" "$python"
-    fi
-  fi
+  uv=$HOME/.local/bin/uv
+  there test -x "$uv" || run python3 -m pip install --quiet --user uv
+  run "$uv" python install 3.12
+  python=PYTHON-3.12-OF-UV
+  [[ ${DRY_RUN:-} == 1 ]] || python=$("$uv" python find --no-project 3.12)
 fi
-run env "PYTHON=$python" HISTO_SIMCLR_ACCELERATOR=tpu bash "$root/launch/local.sh" -c pass
+run env "PYTHON=$python" bash "$root/launch/local.sh" -c pass
