@@ -170,6 +170,6 @@ case $action in
     say "started; bash launch/tpu_pod.sh logs follows it"
     ;;
   logs) remote "--worker=${WORKER:-0}" --command "tail -n 100 -F $there/run.log" ;;
-  stop) remote --worker=all --command "kill -TERM \$(cat $there/run.pid) || echo nothing runs" ;;
+  stop) remote --worker=all --command "kill -TERM \$(cat $there/run.pid) 2>/dev/null || echo nothing runs" ;;
   delete) queue delete "$NAME" --force --quiet ;;
 esac

@@ -5,7 +5,8 @@ import signal
 import time
 
 import pytest
-from recording import ROOT, Sandbox, option, printed
+
+from tests.launch.recording import ROOT, Sandbox, option, printed
 
 WHAT = ("--config=configs/a.py:b c", "--workdir=/shared/run 1", "--config.note=it's $HOME; *")
 
