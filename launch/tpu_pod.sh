@@ -42,7 +42,7 @@ fail() {
   exit 2
 }
 
-say() { printf 'tpu_pod.sh: %s\n' "$*" >&2; }
+say() { [[ ${DRY_RUN:-} == 1 ]] || printf 'tpu_pod.sh: %s\n' "$*" >&2; }
 
 run() {
   if [[ ${DRY_RUN:-} == 1 ]]; then

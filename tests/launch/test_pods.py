@@ -169,8 +169,8 @@ def test_logs_and_delete(sandbox):
 
 
 def test_a_dry_run_prints_and_runs_nothing(sandbox):
-    code, calls, out, _ = sandbox.run("tpu_pod.sh", "run", *WHAT, DRY_RUN="1", **POD)
-    assert (code, calls) == (0, [])
+    code, calls, out, err = sandbox.run("tpu_pod.sh", "run", *WHAT, DRY_RUN="1", **POD)
+    assert (code, calls, err) == (0, [], "")
     commands = printed(out)
     assert [command[0] for command in commands] == ["gcloud", "git", "gcloud", "gcloud", "gcloud"]
     start = option(commands[-1], "--command")

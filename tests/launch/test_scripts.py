@@ -51,6 +51,8 @@ def test_the_task_is_a_spot_job_that_comes_back():
     # worker.sh: saved, not finished.
     assert found["resources"]["job_recovery"]["recover_on_exit_codes"] == [75]
     assert found["file_mounts"]["/shared"]["mode"] == "MOUNT"
+    # As SkyPilot reads it, a string is copied, and may name a folder of the bucket.
+    assert found["file_mounts"]["/mix"] == "gs://${MIX}"
     used = set(re.findall(r"\$\{(\w+)\}", str(found["file_mounts"]))) | {"ARGS"}
     assert used == set(found["envs"])
 
