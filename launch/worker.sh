@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# One process of a run on whatever machine it stands; what the launchers of this folder start:
+#
+#   bash launch/worker.sh --config=configs/resnet18_mix.py:tenpercent --workdir=/shared/run
+#   MIX_FROM=… bash launch/worker.sh stage          only copies the mix
+#
+# The arguments are main.py's. The workdir must be the same folder for all processes of the run.
+# Exit code 75: stopped by SIGTERM, saved, not finished; the same command goes on. README.md in this
+# folder has more.
+#
+#   MIX_FROM                    folder or gs://… that is copied to this machine's disk first; what
+#                               is there already is not copied again
+#   MIX_TO                      where to (default: data/mix in the repository, where configs look)
+#   JAX_COMPILATION_CACHE_DIR   compiled programs (default: jax_cache beside the workdir)
+#   HISTO_SIMCLR_PYTHON         a Python with everything installed, instead of launch/local.sh
+#   DRY_RUN                     1: print the commands, run nothing
+set -euo pipefail
+
+launch=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$launch")
+
+fail() {
+  printf 'worker.sh: %s\n' "$*" >&2
+  exit 2
+}
+
+run() {
+  if [[ ${DRY_RUN:-} == 1 ]]; then
+    printf '%q ' "$@"
+    printf '\n'
+  else
+    "$@"
+  fi
+}
+
+stage() {
+  local to=${MIX_TO:-$root/data/mix}
+  run mkdir -p "$to"
+  # Several processes of one machine: the first copies, the others wait.
+  if [[ ${DRY_RUN:-} != 1 ]]; then
+    exec 9>"${to%/}.lock"
+    flock 9
+  fi
+  if [[ $MIX_FROM == gs://* ]]; then
+    run gcloud storage rsync --recursive "$MIX_FROM" "$to"
+  else
+    [[ ${DRY_RUN:-} == 1 || -d $MIX_FROM ]] || fail "MIX_FROM=$MIX_FROM: no such folder here; mount it, or give gs://…"
+    run rsync -rt "${MIX_FROM%/}/" "${to%/}/"
+  fi
+  [[ ${DRY_RUN:-} == 1 ]] || exec 9>&-
+}
+
+if [[ ${1:-} == stage ]]; then
+  (($# == 1)) || fail "stage takes no arguments"
+  [[ -n ${MIX_FROM:-} ]] || fail "MIX_FROM is not set; give a folder or gs://… to copy from"
+  stage
+  exit 0
+fi
+workdir="" previous=""
+for argument in "$@"; do
+  case $argument in
+    --workdir=* | -workdir=*) workdir=${argument#*=} ;;
+    *) case $previous in --workdir | -workdir) workdir=$argument ;; esac ;;
+  esac
+  previous=$argument
+done
+[[ -n $workdir ]] || fail "no --workdir=DIR; give a folder that all processes of the run reach"
+[[ $workdir != *://* ]] || fail "--workdir=$workdir: a store is no folder; mount it and give the mount's path"
+cd "$root"
+[[ -z ${MIX_FROM:-} ]] || stage
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$(dirname "$workdir")/jax_cache}
+command=(bash "$launch/local.sh")
+[[ -z ${HISTO_SIMCLR_PYTHON:-} ]] || command=("$HISTO_SIMCLR_PYTHON")
+command+=(main.py "$@")
+if [[ ${DRY_RUN:-} == 1 ]]; then
+  run env "JAX_COMPILATION_CACHE_DIR=$JAX_COMPILATION_CACHE_DIR" "${command[@]}"
+  exit 0
+fi
+
+# Bash answers a signal while it waits, not while a program is in the foreground.
+"${command[@]}" &
+child=$!
+told="" now=""
+trap 'told=1 now=1; kill -TERM "$child" 2>/dev/null || true' TERM
+while true; do
+  now="" code=0
+  wait "$child" || code=$?
+  # The signal ends `wait` as well, with a code that is not the program's.
+  [[ -n $now ]] || break
+done
+# main.py answers SIGTERM with a checkpoint and 0, before and after the training it just ends.
+# Whoever restarts what failed must learn that there is more to do.
+if [[ ! -e $workdir/finished.json ]] &&
+  { ((code == 0)) && [[ -d $workdir/checkpoints ]] || [[ -n $told && $code == 143 ]]; }; then
+  printf 'worker.sh: stopped before the end of %s; the same command goes on\n' "$workdir" >&2
+  exit 75
+fi
+exit "$code"

