@@ -47,6 +47,11 @@ def _movable(mesh: jax.sharding.Mesh, leaf: jax.Array | np.ndarray) -> jax.Array
     return leaf if there else np.asarray(leaf)
 
 
+def forget() -> None:
+    """Frees the compiled programs, which take up to a quarter of an encoder's memory on the CPU."""
+    _program.cache_clear()
+
+
 class _Structure:
     """A model's graph as a dictionary key: Flax's own compares, but may hold unhashable lists."""
 

@@ -158,7 +158,7 @@ RULES = {
     "checkpoint": "checkpoint_items provenance fingerprint state model jax flax orbax",
     "checkpoint_items": "provenance jax orbax google_crc32c",
     # Encoders of others in, ours out: files and names, no data.
-    "weights": "weights checkpoint fingerprint freed_memory provenance model",
+    "weights": "weights checkpoint encode fingerprint freed_memory provenance model",
     "weights.names": "model jax flax",
     # Programs: traced from the encoder, or written in another library's operations.
     "weights.blocks": "weights.names",

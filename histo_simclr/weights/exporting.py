@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from histo_simclr import checkpoint, fingerprint, freed_memory
+from histo_simclr import checkpoint, encode, fingerprint, freed_memory
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
@@ -184,6 +184,8 @@ def export_checked(
         write = functools.partial(write, results=found)
     with _whole(out) as written:
         label = labels.label(encoder, provenance) | _step(step_dir)
+        if chosen.features_of is not None:
+            encode.forget()  # another program gives the features from here on
         write(encoder, provenance, label, written)
         del encoder  # so that two are never held at once
         if chosen.features_of is None:
