@@ -32,26 +32,8 @@ launch=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$launch")
 shared=${SHARED:-/mnt/histo_simclr}
 
-fail() {
-  printf 'gke_xpk.sh: %s\n' "$*" >&2
-  exit 2
-}
-
-run() {
-  if [[ ${DRY_RUN:-} == 1 ]]; then
-    printf '%q ' "$@"
-    printf '\n'
-  else
-    "$@"
-  fi
-}
-
-needs() {
-  local name
-  for name in "$@"; do
-    [[ -n ${!name:-} ]] || fail "$name is not set; see the head of this file"
-  done
-}
+# shellcheck source=launch/steps.sh
+. "$launch/steps.sh"
 
 installed() { [[ ${DRY_RUN:-} == 1 ]] || command -v "$1" >/dev/null || fail "no $1 here: $2"; }
 

@@ -12,19 +12,8 @@ set -euo pipefail
 root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 shared=${SHARED:-/mnt/histo_simclr}
 
-fail() {
-  printf 'setup.sh: %s\n' "$*" >&2
-  exit 2
-}
-
-run() {
-  if [[ ${DRY_RUN:-} == 1 ]]; then
-    printf '%q ' "$@"
-    printf '\n'
-  else
-    "$@"
-  fi
-}
+# shellcheck source=launch/steps.sh
+. "$root/launch/steps.sh"
 
 # Is it there already? A dry run asks nobody.
 there() { [[ ${DRY_RUN:-} != 1 ]] && "$@" >/dev/null 2>&1; }

@@ -37,28 +37,10 @@ root=$(dirname "$launch")
 shared=${SHARED:-/mnt/histo_simclr}
 there=histo_simclr # below the home of every worker
 
-fail() {
-  printf 'tpu_pod.sh: %s\n' "$*" >&2
-  exit 2
-}
+# shellcheck source=launch/steps.sh
+. "$launch/steps.sh"
 
 say() { [[ ${DRY_RUN:-} == 1 ]] || printf 'tpu_pod.sh: %s\n' "$*" >&2; }
-
-run() {
-  if [[ ${DRY_RUN:-} == 1 ]]; then
-    printf '%q ' "$@"
-    printf '\n'
-  else
-    "$@"
-  fi
-}
-
-needs() {
-  local name
-  for name in "$@"; do
-    [[ -n ${!name:-} ]] || fail "$name is not set; see the head of this file"
-  done
-}
 
 runtime() {
   case $TYPE in

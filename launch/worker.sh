@@ -19,19 +19,8 @@ set -euo pipefail
 launch=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$launch")
 
-fail() {
-  printf 'worker.sh: %s\n' "$*" >&2
-  exit 2
-}
-
-run() {
-  if [[ ${DRY_RUN:-} == 1 ]]; then
-    printf '%q ' "$@"
-    printf '\n'
-  else
-    "$@"
-  fi
-}
+# shellcheck source=launch/steps.sh
+. "$launch/steps.sh"
 
 stage() {
   local to=${MIX_TO:-$root/data/mix}
