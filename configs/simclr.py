@@ -30,6 +30,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.hidden = 512  # projection head 512-512-128, ReLU: paper, from its released weights
     config.model.out = 128  # paper, from its released weights
 
+    # Memory and speed: the same method, other roundings. What each costs: docs/benchmarks.md.
+    config.compute = ml_collections.ConfigDict()
+    config.compute.space_to_depth = False  # the stem's 7x7 convolution as 4x4 on blocks of 2x2 px
+    # Kept for the gradients: "none" recomputes nothing; "convolutions" keeps what convolutions give
+    # and recomputes the rest; "blocks" keeps the residual blocks' inputs only.
+    config.compute.remat = "none"
+    # Parts that the batch goes through the network in, for batches beyond memory: gradients are
+    # exact, but BatchNorm's statistics are those of a part (arXiv 2101.06983).
+    config.compute.microbatches = 1
+    config.compute.similarity_rows = 0  # of the similarity matrix at a time; 0: all 2 · batch_size
+
     config.data = ml_collections.ConfigDict()
     config.data.mix = "data/mix"  # folder written by `histo-simclr mix`
     config.data.px = 224  # px, side of the stored patches: paper

@@ -99,7 +99,8 @@ def step() -> None:
 
     def loss_and_gradients(state, views):
         def loss_of(model):
-            return objective.nt_xent(model(views)[1], temperature=0.2)
+            pairs = model(views)[1].reshape(-1, 2, 128)
+            return objective.nt_xent(pairs, temperature=0.2)
 
         return nnx.value_and_grad(loss_of)(nnx.merge(graph, state))
 
@@ -119,7 +120,8 @@ def flat_views() -> None:
     recipe = configs.load(str(SAMPLE)).views.to_dict()
     for strength in (0.8, 0.4):
         changed = recipe | {"brightness": strength, "contrast": strength}
-        views = jax.jit(partial(compose.two_views, **changed))(jax.random.key(0), patches)
+        chances = compose.chances(jax.random.key(0), len(patches), count=2)
+        views = jax.jit(partial(compose.random_views, **changed))(chances, patches)
         pixels = np.concatenate(views) * recipe["std"][0] + recipe["mean"][0]
         share = np.mean(pixels.std((1, 2)).mean(-1) < 0.05)
         print(f"brightness and contrast {strength}: {share:.1%} below a deviation of 0.05")

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from histo_simclr import bench_extract, bench_probe, records
+from histo_simclr import bench_extract, bench_probe, records, update
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
 from histo_simclr.errors import InputError
@@ -185,7 +185,7 @@ def input_steps(config: Any, mesh: Mesh, args: argparse.Namespace) -> tuple[floa
 
 
 def views_steps(config: Any, mesh: Mesh, args: argparse.Namespace) -> tuple[float, Iterator]:
-    """`compose.two_views` alone, on one batch of random bytes."""
+    """Views alone, on one batch of random bytes."""
     compile_s, views = _views(config, mesh, config.views.px)
     patches = _noise((config.batch_size, config.views.px, config.views.px, 3), "uint8", mesh)
     return compile_s, (views(np.uint32(number), patches) for number in itertools.count())
@@ -243,7 +243,8 @@ def _variants(config: Any, mesh: Mesh) -> tuple[Any, dict[str, tuple[Callable, A
     plan = configs.plan(config, 1000 * config.batch_size)
     program = train.build(config, mesh, plan)
     bound = train.recipe(config, plan) | {"views": lambda _, both: (both[:, 0], both[:, 1])}
-    ready = step.compile_step(mesh, graph=program.split.graph, **bound)
+    on_ready = partial(step.pretrain_step, graph=program.split.graph, **bound)
+    ready = update.compile_step(on_ready, mesh)
     picture = (config.views.px, config.views.px, 3)
     patches = jax.ShapeDtypeStruct((config.batch_size, *picture), "uint8")
     both = jax.ShapeDtypeStruct((config.batch_size, 2, *picture), config.precision)
@@ -255,7 +256,8 @@ def _views(config: Any, mesh: Mesh, px: int) -> tuple[float, Callable]:
 
     def views(number: jax.Array, patches: jax.Array) -> tuple[jax.Array, jax.Array]:
         key = jax.random.fold_in(jax.random.key(config.seed), number)
-        return compose.two_views(key, patches, **config.views, dtype=config.precision)
+        chances = compose.chances(key, len(patches), count=2)
+        return compose.random_views(chances, patches, **config.views, dtype=config.precision)
 
     split = meshes.batch_sharding(mesh)
     jitted = jax.jit(views, in_shardings=(None, split), out_shardings=split)

@@ -139,6 +139,7 @@ def check(config: ml_collections.ConfigDict, *, devices: int, mix_px: int) -> No
     flat = dict(_flatten(config.to_dict()))
     _check_choices(flat)
     _check_ranges(flat)
+    _check_compute(config, devices)
 
 
 def _check_choices(flat: dict[str, Any]) -> None:
@@ -148,6 +149,7 @@ def _check_choices(flat: dict[str, Any]) -> None:
         "optimizer.scaling": ("sqrt", "linear", "none"),
         "precision": ("auto", "bfloat16", "float32"),
         "model.arch": ("resnet18", "resnet34", "resnet50", "resnet101"),
+        "compute.remat": ("none", "convolutions", "blocks"),
     }
     for key, allowed in choices.items():
         if flat[key] not in allowed:
@@ -156,6 +158,31 @@ def _check_choices(flat: dict[str, Any]) -> None:
                 where=f"config.{key}",
                 way_out=f"set --config.{key}={allowed[0]}",
             )
+
+
+def _check_compute(config: ml_collections.ConfigDict, devices: int) -> None:
+    """Parts of a batch that do not come out even."""
+    parts, rows = config.compute.microbatches, config.compute.similarity_rows
+    views = 2 * config.batch_size
+    if parts < 1 or config.batch_size % (parts * devices):
+        raise InputError(
+            f"a batch of {config.batch_size} on {devices} device(s) has no {parts} equal parts",
+            where="config.compute.microbatches",
+            way_out=f"choose a divisor of {config.batch_size // devices}",
+        )
+    if rows < 0 or (rows and (views % rows or rows % devices)):
+        raise InputError(
+            f"{rows} rows at a time do not divide the {views} rows of the similarity matrix evenly "
+            f"on {devices} device(s)",
+            where="config.compute.similarity_rows",
+            way_out=f"choose a divisor of {views} that is a multiple of {devices}, or 0",
+        )
+    if config.compute.space_to_depth and config.views.px % 2:
+        raise InputError(
+            f"views of {config.views.px} px do not divide into blocks of 2 x 2",
+            where="config.compute.space_to_depth",
+            way_out="set it to False, or an even --config.views.px",
+        )
 
 
 def _check_ranges(flat: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from histo_simclr import mesh as meshes
 # Steps that Python may be ahead of the device: enough to hide dispatch, and input wait stays true.
 AHEAD = 2
 
-Loss = Callable[[nnx.Module, jax.Array], tuple[jax.Array, Any]]
+Differentiate = Callable[[nnx.Module, jax.Array], tuple[tuple[jax.Array, Any], nnx.State]]
 
 
 class Updated(NamedTuple):
@@ -37,7 +37,7 @@ class Updated(NamedTuple):
 
 
 def update(
-    arrays: nnx.State, seed_key: jax.Array, *, graph: nnx.GraphDef, loss_of: Loss
+    arrays: nnx.State, seed_key: jax.Array, *, graph: nnx.GraphDef, differentiate: Differentiate
 ) -> Updated:
     """Gradients of one loss, and the optimizer's update by them.
 
@@ -45,13 +45,13 @@ def update(
       arrays: the state's arrays (`state.Split`).
       seed_key: typed key of the run; the step's own key is folded from it and the step number.
       graph: the state's graph.
-      loss_of: (model, key of the step) → scalar, and any pytree of outputs. What it changes of the
-        model (batch statistics) stays changed.
+      differentiate: (model, key of the step) → (loss, any pytree of outputs), and the gradients of
+        the model's nnx.Param leaves; `nnx.value_and_grad(…, has_aux=True)` of a loss, or a program
+        that gives as much. What it changes of the model (batch statistics) stays changed.
     """
     model, optimizer = nnx.merge(graph, arrays)
     step = optimizer.step[...]
     key = jax.random.fold_in(seed_key, step)
-    differentiate = nnx.value_and_grad(loss_of, has_aux=True)
     (loss, outputs), gradients = differentiate(model, key)
     optimizer.update(model, gradients)
     return Updated(nnx.state((model, optimizer)), step, loss, outputs, gradients)

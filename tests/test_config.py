@@ -100,6 +100,7 @@ def test_choices_are_those_that_there_are():
     flat = dict(configs._flatten(configs.load(MIX).to_dict()))
     for key, known in {
         "objective.name": tuple(train.OBJECTIVES),
+        "compute.remat": resnet.REMAT,
         "model.arch": resnet.ARCHS,
         "optimizer.name": ("lars", "sgd", "adamw"),
         "optimizer.scaling": ("sqrt", "linear", "none"),
@@ -140,6 +141,11 @@ def test_an_unknown_preset_names_those_there_are():
         ("online.strength", 0.0, r"config\.online\.strength: must be above 0"),
         ("online.holdout", 1.0, r"config\.online\.holdout: must be between 0 and 1, is 1"),
         ("online.seed", -1, r"config\.online\.seed: must be 0 or more"),
+        ("compute.remat", "all", "'all' is not one of none, convolutions, blocks"),
+        ("compute.microbatches", 3, r"no 3 equal parts.*choose a divisor of 8"),
+        ("compute.microbatches", 0, r"compute\.microbatches: .*no 0 equal parts"),
+        ("compute.similarity_rows", 48, r"48 rows at a time do not divide the 128 rows.*or 0"),
+        ("compute.similarity_rows", 4, "a divisor of 128 that is a multiple of 8"),
         ("batch_size", 1, "batch of 1 has nothing to contrast.*batch_size=8 or more"),
     ],
 )
@@ -147,6 +153,13 @@ def test_what_does_not_fit_together_is_refused_with_the_way_out(key, value, mess
     config = configs.load(MIX)
     config.update_from_flattened_dict({key: value})
     with pytest.raises(InputError, match=message):
+        configs.check(config, devices=8, mix_px=96)
+
+
+def test_odd_views_have_no_blocks_of_2_by_2():
+    config = configs.load(MIX)
+    config.compute.space_to_depth, config.views.px = True, 81
+    with pytest.raises(InputError, match=r"views of 81 px .*an even --config\.views\.px"):
         configs.check(config, devices=8, mix_px=96)
 
 

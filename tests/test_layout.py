@@ -24,7 +24,7 @@ RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
     "cli": "",  # knows its commands by name
-    "bench": "bench_probe bench_extract config records mesh views input pretrain jax",
+    "bench": "bench_probe bench_extract config records mesh update views input pretrain jax",
     "bench_extract": "encode records mesh model evaluate.extract jax flax",
     "bench_probe": "evaluate.heads evaluate.knn evaluate.probe jax sklearn",
     "views": "views jax",
@@ -32,7 +32,9 @@ RULES = {
     "optimizer": "jax optax",
     "pretrain": "",
     "pretrain.objective": "jax optax",
-    "pretrain.step": "views model pretrain.objective optimizer state update mesh jax flax optax",
+    "pretrain.gradient_cache": "jax flax",
+    "pretrain.step": "views.compose pretrain.gradient_cache pretrain.objective update"
+    " jax flax optax",
     "pretrain.views_command": "config records pretrain.preview",
     "pretrain.preview": "pictures records input views jax",
     "pretrain.online": "views.compose model input mesh pretrain.questions jax flax",
@@ -50,7 +52,7 @@ RULES = {
     "evaluate.extract": "model encode input mesh records jax",
     "evaluate.finetune": "views model input evaluate.extract evaluate.finetune_step"
     " evaluate.supervised optimizer state update mesh provenance records jax flax",
-    "evaluate.finetune_step": "model optimizer state update jax flax optax",
+    "evaluate.finetune_step": "views.compose model optimizer state update jax flax optax",
     "evaluate.heads": "jax optax",
     # A TFDS name becomes a record set first, as by hand.
     "evaluate.labelled": f"{SERVICES} evaluate.metrics evaluate.splits prepare.write jax",

@@ -116,7 +116,7 @@ def finetune(
       freeze_statistics: normalize by the encoder's batch statistics, and keep them.
       optimizer: name, rate, momentum, weight_decay, as in `optimizer.make`; layer_decay: rate of a
         stage relative to the one above it, in [0, 1].
-      views: arguments of `compose.random_views` but for count, px, mean, std and dtype.
+      views: arguments of `compose.random_views` but for chances, px, mean, std and dtype.
       tell: takes a line after each epoch.
 
     Raises:
@@ -147,7 +147,7 @@ def finetune(
         dtype=dtype,
         sharding=meshes.replicated(mesh),
     )
-    view = functools.partial(compose.random_views, count=1, **views, **looks, dtype=dtype)
+    view = functools.partial(compose.random_views, **views, **looks, dtype=dtype)
     bound = functools.partial(
         finetune_step.finetune_step, graph=split.graph, view=view, loss_of=task.loss
     )

@@ -13,6 +13,7 @@ from histo_simclr import state, update
 from histo_simclr.errors import InputError
 from histo_simclr.model.classifier import Classifier, depth_of
 from histo_simclr.model.resnet import ResNet
+from histo_simclr.views import compose
 
 View = Callable[[jax.Array, jax.Array], tuple[jax.Array]]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -34,7 +35,7 @@ def finetune_step(
       batch: patches (B, px, px, 3) uint8, labels (B,) as `encode` gives them.
       seed_key: typed key of the run.
       graph: the state's graph.
-      view: (key, patches) → one view (B, px, px, 3), normalized, in a tuple.
+      view: (chances, patches) → one view (B, px, px, 3), normalized, in a tuple.
       loss_of: (outputs (B, outputs), labels) → scalar.
 
     Returns:
@@ -43,10 +44,11 @@ def finetune_step(
     patches, labels = batch
 
     def loss(model: nnx.Module, key: jax.Array) -> tuple[jax.Array, None]:
-        (seen,) = view(key, patches)
+        (seen,) = view(compose.chances(key, len(patches), count=1), patches)
         return loss_of(model(seen), labels), None
 
-    done = update.update(arrays, seed_key, graph=graph, loss_of=loss)
+    differentiate = nnx.value_and_grad(loss, has_aux=True)
+    done = update.update(arrays, seed_key, graph=graph, differentiate=differentiate)
     return done.arrays, done.loss
 
 

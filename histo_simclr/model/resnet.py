@@ -4,9 +4,14 @@ Module and attribute names are torchvision's (`layer1[0].conv1`, `downsample[0]`
 are Flax's. A classifier is not part of an encoder. Knows nothing of files, config or devices.
 """
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
 from histo_simclr.errors import InputError
@@ -19,6 +24,7 @@ STAGE_BLOCKS = {
 }
 ARCHS = tuple(STAGE_BLOCKS)
 STAGE_WIDTHS = (64, 128, 256, 512)
+REMAT = ("none", "convolutions", "blocks")
 
 # torchvision.models.resnet: kaiming_normal_(mode="fan_out", nonlinearity="relu").
 _conv_init = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -79,8 +85,8 @@ class BasicBlock(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(N, H, W, fan_in) -> (N, ceil(H / stride), ceil(W / stride), width * expansion)."""
-        y = jax.nn.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
+        y = jax.nn.relu(self.bn1(_kept(self.conv1(x))))
+        y = self.bn2(_kept(self.conv2(y)))
         return jax.nn.relu(y + _shortcut(self.downsample, x))
 
 
@@ -101,9 +107,9 @@ class Bottleneck(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(N, H, W, fan_in) -> (N, ceil(H / stride), ceil(W / stride), width * expansion)."""
-        y = jax.nn.relu(self.bn1(self.conv1(x)))
-        y = jax.nn.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
+        y = jax.nn.relu(self.bn1(_kept(self.conv1(x))))
+        y = jax.nn.relu(self.bn2(_kept(self.conv2(y))))
+        y = self.bn3(_kept(self.conv3(y)))
         return jax.nn.relu(y + _shortcut(self.downsample, x))
 
 
@@ -114,19 +120,29 @@ class ResNet(nnx.Module):
       arch: one of ARCHS.
       rngs: `params` stream for the weights.
       dtype: of the computation; parameters and batch statistics are float32.
+      space_to_depth: compute the stem on blocks of 2 x 2 pixels (`stem_by_blocks`); same numbers.
+      remat: what is kept for the gradients, one of REMAT; same numbers.
 
     Raises:
       InputError: unknown arch.
     """
 
-    def __init__(self, arch: str, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
+    def __init__(
+        self,
+        arch: str,
+        *,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike = jnp.float32,
+        space_to_depth: bool = False,
+        remat: str = "none",
+    ):
         if arch not in STAGE_BLOCKS:
             raise InputError(
                 f"unknown architecture {arch!r}",
                 where="arch",
                 way_out=f"choose one of {', '.join(ARCHS)}",
             )
-        self.arch = arch
+        self.arch, self.remat, self.space_to_depth = arch, remat, space_to_depth
         block = Bottleneck if arch in ("resnet50", "resnet101") else BasicBlock
         self.conv1 = _conv(3, 64, 7, 2, rngs=rngs, dtype=dtype)
         self.bn1 = BatchNorm(64, dtype=dtype)
@@ -164,12 +180,12 @@ class ResNet(nnx.Module):
           Five maps of the computation's dtype, with sides ceil(H / 2), ceil(H / 4), … ceil(H / 32)
           and `stage_features` channels.
         """
-        x = jax.nn.relu(self.bn1(self.conv1(x)))
-        found = [x]
-        x = max_pool(x)
+        stem = functools.partial(_stem, self.space_to_depth)
+        first, x = _run(stem, (self.conv1, self.bn1), x, self.remat)
+        found = [first]
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:
-                x = block(x)
+                x = _run(type(block).__call__, block, x, self.remat)
             found.append(x)
         return tuple(found)
 
@@ -190,6 +206,34 @@ def max_pool(x: jax.Array) -> jax.Array:
         )
         x = jnp.maximum(jnp.maximum(first, second), third)
     return x
+
+
+def stem_by_blocks(conv: nnx.Conv, x: jax.Array) -> jax.Array:
+    """A 7x7 convolution at stride 2 as one of 4x4 at stride 1 on blocks of 2x2 pixels.
+
+    Three channels leave a matrix unit nearly idle, twelve do so less. The same products in another
+    order; parameters are those of `conv`.
+
+    Args:
+      conv: kernel (7, 7, C, out), stride 2, border 3, no bias.
+      x: (N, H, W, C), H and W even.
+
+    Returns:
+      (N, H / 2, W / 2, out) of the computation's dtype.
+    """
+    n, height, width, channels = x.shape
+    x, kernel = x.astype(conv.dtype), conv.kernel[...].astype(conv.dtype)
+    x = x.reshape(n, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+    # An eighth row and column of zeros in front: the window then begins at an even pixel.
+    kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
+    kernel = kernel.reshape(4, 2, 4, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5)
+    return jax.lax.conv_general_dilated(
+        x.reshape(n, height // 2, width // 2, 4 * channels),
+        kernel.reshape(4, 4, 4 * channels, -1),
+        window_strides=(1, 1),
+        padding=((2, 1), (2, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
 
 
 def _conv(fan_in: int, out: int, kernel: int, stride: int, *, rngs, dtype) -> nnx.Conv:
@@ -222,4 +266,26 @@ def _shortcut(downsample: nnx.List | None, x: jax.Array) -> jax.Array:
     if downsample is None:
         return x
     conv, bn = downsample
-    return bn(conv(x))
+    return bn(_kept(conv(x)))
+
+
+def _kept(x: jax.Array) -> jax.Array:
+    """Marks what remat = "convolutions" keeps."""
+    return checkpoint_name(x, "convolution")
+
+
+def _stem(by_blocks: bool, layers: tuple[nnx.Conv, BatchNorm], x: jax.Array) -> tuple:
+    """The maps before and after the pooling."""
+    conv, bn = layers
+    x = jax.nn.relu(bn(_kept(stem_by_blocks(conv, x) if by_blocks else conv(x))))
+    return x, max_pool(x)
+
+
+def _run(part: Callable, layers: Any, x: jax.Array, remat: str) -> Any:
+    """part(layers, x), keeping for the gradients what REMAT says."""
+    if remat == "none":
+        return part(layers, x)
+    policy = None
+    if remat == "convolutions":
+        policy = jax.checkpoint_policies.save_only_these_names("convolution")
+    return nnx.remat(part, policy=policy)(layers, x)

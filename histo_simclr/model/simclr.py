@@ -20,6 +20,7 @@ class SimCLR(nnx.Module):
       out: width of the projections.
       rngs: `params` stream for the weights.
       dtype: of the computation; parameters and batch statistics are float32.
+      space_to_depth, remat: as of `resnet.ResNet`.
 
     Raises:
       InputError: unknown arch.
@@ -33,8 +34,12 @@ class SimCLR(nnx.Module):
         out: int,
         rngs: nnx.Rngs,
         dtype: DTypeLike = jnp.float32,
+        space_to_depth: bool = False,
+        remat: str = "none",
     ):
-        self.encoder = ResNet(arch, rngs=rngs, dtype=dtype)
+        self.encoder = ResNet(
+            arch, rngs=rngs, dtype=dtype, space_to_depth=space_to_depth, remat=remat
+        )
         self.head = ProjectionHead(self.encoder.num_features, hidden, out, rngs=rngs, dtype=dtype)
 
     def __call__(self, views: jax.Array) -> tuple[jax.Array, jax.Array]:

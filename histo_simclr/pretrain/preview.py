@@ -28,7 +28,7 @@ def write_views(
 
     Args:
       rows: of a mix.
-      views: arguments of `compose.two_views`.
+      views: arguments of `compose.random_views`.
       path: PNG to write.
       patches: rows of the picture.
       pairs: pairs of views in a row.
@@ -44,7 +44,8 @@ def write_views(
 
     @jax.jit
     def make(key: jax.Array, batch: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return compose.two_views(key, batch, **views)
+        chances = compose.chances(key, len(batch), count=2)
+        return compose.random_views(chances, batch, **views)
 
     shown = [
         np.clip(np.asarray(view) * std + mean, 0, 1)

@@ -113,21 +113,26 @@ def check_evaluation(evaluation: ml_collections.ConfigDict) -> None:
         labelled.open_splits(labelled_set, evaluation.train_split, evaluation.test_split)
 
 
-def recipe(config: ml_collections.ConfigDict, plan: configs.Plan) -> dict[str, Callable]:
-    """What the configuration decides of the step: arguments of `step.compile_step`."""
+def recipe(config: ml_collections.ConfigDict, plan: configs.Plan) -> dict[str, Any]:
+    """What the configuration decides of the step: arguments of `step.pretrain_step`."""
+    similarity_rows = config.compute.similarity_rows
     peak = optimizer.scaled_rate(
         config.optimizer.base_rate, config.batch_size, config.optimizer.scaling
     )
     return {
         "views": functools.partial(
-            compose.two_views, **config.views, dtype=meshes.compute_dtype(config.precision)
+            compose.random_views, **config.views, dtype=meshes.compute_dtype(config.precision)
         ),
         "loss_of": functools.partial(
-            OBJECTIVES[config.objective.name], temperature=config.objective.temperature
+            OBJECTIVES[config.objective.name],
+            temperature=config.objective.temperature,
+            similarity_rows=similarity_rows,
         ),
         "rate": optimizer.schedule(
             peak, warmup_steps=plan.warmup_steps, total_steps=plan.total_steps
         ),
+        "microbatches": config.compute.microbatches,
+        "similarity_rows": similarity_rows,
     }
 
 
@@ -139,8 +144,9 @@ def build(
 ) -> Program:
     """Initialised state and compiled step; everything that the recipe decides is bound here."""
     bound, dtype = recipe(config, plan), meshes.compute_dtype(config.precision)
+    levers = {name: config.compute[name] for name in ("space_to_depth", "remat")}
     split = state.init(
-        lambda rngs: SimCLR(**config.model, rngs=rngs, dtype=dtype),
+        lambda rngs: SimCLR(**config.model, **levers, rngs=rngs, dtype=dtype),
         optimizer.make(
             config.optimizer.name,
             rate=bound["rate"],
@@ -150,7 +156,8 @@ def build(
         seed=config.seed,
         sharding=meshes.replicated(mesh),
     )
-    compiled = step.compile_step(mesh, graph=split.graph, **bound)
+    advance = functools.partial(step.pretrain_step, graph=split.graph, **bound)
+    compiled = update.compile_step(advance, mesh)
     return Program(compiled, split, update.seed_key(config.seed, mesh), begin)
 
 

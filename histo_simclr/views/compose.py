@@ -3,7 +3,6 @@
 The one place that normalizes. Arrays in, arrays out: all numbers come as arguments.
 """
 
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -12,13 +11,31 @@ import jax.numpy as jnp
 from histo_simclr.views import blur, color, geometry
 
 BLUR_REFERENCE_PX = 224  # the side at which SimCLR states its sigma
+# Uniform numbers that a view needs.
+CHANCES = geometry.CHANCES + color.CHANCES + blur.CHANCES
+
+
+def chances(key: jax.Array, batch: int, *, count: int) -> jax.Array:
+    """What the views of a batch are drawn from; example i's depend on (key, count, i) alone.
+
+    Args:
+      key: typed key of the step.
+      batch: B, patches of the global batch.
+      count: views of each patch.
+
+    Returns:
+      (B, count, CHANCES) float32, independent U(0, 1).
+    """
+    # One call compiles in a third of the time that a key for each example and operation takes.
+    # JAX's partitionable generator (its default) counts elements in order, and the batch comes
+    # first: the numbers of example i are the same in any batch and computed where i lies.
+    return jax.random.uniform(key, (batch, count, CHANCES), jnp.float32)
 
 
 def random_views(
-    key: jax.Array,
+    chances: jax.Array,
     patches: jax.Array,
     *,
-    count: int,
     px: int,
     crop_scale: tuple[float, float],
     crop_ratio: tuple[float, float],
@@ -41,13 +58,12 @@ def random_views(
     """Independent random views of each patch (SimCLR, arXiv 2002.05709, appendix A).
 
     In this order: random resized crop, flips, quarter turns; brightness, contrast, saturation,
-    hue; gray; Gaussian blur; normalization. What happens to example i depends on (key, i) alone:
-    not on the batch size, nor on how the batch lies on devices.
+    hue; gray; Gaussian blur; normalization. What happens to an example depends on its chances
+    alone: not on the batch size, nor on how the batch lies on devices.
 
     Args:
-      key: typed key of the step.
+      chances: (B, count, CHANCES) float32: `chances` of the step's key, or part of its examples.
       patches: (B, H, W, 3) uint8.
-      count: views of each patch.
       px: side of the views.
       crop_scale: range of the box's share of the patch's area, in (0, 1].
       crop_ratio: range of the box's width / height.
@@ -67,9 +83,9 @@ def random_views(
       `count` views, each (B, px, px, 3) of dtype, normalized.
     """
 
-    def draw(chances: jax.Array) -> tuple[geometry.Placement, color.Jitter, jax.Array]:
+    def draw(of_view: jax.Array) -> tuple[geometry.Placement, color.Jitter, jax.Array]:
         place, tint, soften = jnp.split(
-            chances, (geometry.CHANCES, geometry.CHANCES + color.CHANCES)
+            of_view, (geometry.CHANCES, geometry.CHANCES + color.CHANCES)
         )
         placement = geometry.draw(
             place,
@@ -100,16 +116,7 @@ def random_views(
         planes = blur.blurred(planes, sigma, radius=blur.radius_of(px))
         return _normalized(planes, mean, std)
 
-    # One call compiles in a third of the time that a key for each example and operation takes.
-    # JAX's partitionable generator (its default) counts elements in order, and the batch comes
-    # first: the numbers of example i are the same in any batch and computed where i lies.
-    total = geometry.CHANCES + color.CHANCES + blur.CHANCES
-    chances = jax.random.uniform(key, (len(patches), count, total), jnp.float32)
-    return tuple(view(*jax.vmap(draw)(chances[:, number])) for number in range(count))
-
-
-# What pretraining contrasts.
-two_views = functools.partial(random_views, count=2)
+    return tuple(view(*jax.vmap(draw)(chances[:, number])) for number in range(chances.shape[1]))
 
 
 def plain_view(

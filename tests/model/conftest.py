@@ -40,7 +40,7 @@ class Reference:
         self.images = self.recipe.normalise(pixels)
         assert self.recipe.digest({"input": self.images}) == self.info["digest_input"]
 
-    def encoder(self, arch, dtype, param_dtype=jnp.float32):
+    def encoder(self, arch, dtype, param_dtype=jnp.float32, **levers):
         """Our `arch` with the recipe's weights and the stored running statistics."""
         arrays = self.recipe.resnet(arch, self.info["seed_weights"])
         assert self.recipe.digest(arrays) == self.info["digest_weights"][arch]
@@ -49,7 +49,7 @@ class Reference:
             if "running_" in name:
                 arrays[name] = self.eval[f"{arch}/running/{name}"]
         graph, state = nnx.split(
-            nnx.eval_shape(lambda: resnet.ResNet(arch, rngs=nnx.Rngs(0), dtype=dtype))
+            nnx.eval_shape(lambda: resnet.ResNet(arch, rngs=nnx.Rngs(0), dtype=dtype, **levers))
         )
         filled = []
         for path, variable in nnx.to_flat_state(state):

@@ -85,8 +85,17 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_at_both_ends(reference
     assert_near(found, reference.eval["resnet18/features_96px"], 3e-2)
 
 
-@pytest.fixture(scope="module")
-def trained(reference):
+LEVERS = [
+    {},
+    {"space_to_depth": True, "remat": "convolutions"},
+    {"remat": "blocks"},
+]
+
+
+@pytest.fixture(
+    scope="module", params=LEVERS, ids=lambda levers: "-".join(map(str, levers.values()))
+)
+def trained(request, reference):
     """One train-mode pass of ResNet-18 in float64: loss, features, gradients, statistics after."""
 
     @nnx.jit
@@ -99,7 +108,7 @@ def trained(reference):
         return loss, features, grads
 
     with jax.enable_x64(True):
-        encoder = reference.encoder("resnet18", jnp.float64, jnp.float64)
+        encoder = reference.encoder("resnet18", jnp.float64, jnp.float64, **request.param)
         encoder.train()
         loss, features, grads = run(encoder, reference.images)
         statistics = nnx.state(encoder, nnx.BatchStat)
@@ -165,6 +174,33 @@ def test_max_pool_is_a_3x3_window_at_stride_2_inside_the_image(shape):
             window = x[:, max(2 * i - 1, 0) : 2 * i + 2, max(2 * j - 1, 0) : 2 * j + 2]
             expected[:, i, j] = window.max((1, 2))
     np.testing.assert_array_equal(resnet.max_pool(x), expected)
+
+
+# Numbers that the convolutions of a view of 224 px give, summed over the table of arXiv 1512.03385.
+CONVOLVED = {"resnet18": 2_483_712, "resnet50": 11_113_984}
+
+
+@pytest.mark.parametrize("arch", CONVOLVED)
+def test_each_step_of_remat_keeps_less_for_the_gradients(arch):
+    def kept(remat: str) -> int:
+        """Bytes of activations that the backward pass takes, by JAX's own account."""
+        encoder = nnx.eval_shape(lambda: resnet.ResNet(arch, rngs=nnx.Rngs(0), remat=remat))
+        graph, params, others = nnx.split(encoder, nnx.Param, ...)
+
+        def backward(params, others, images):
+            def features(params):
+                return nnx.merge(graph, params, others, copy=True)(images)
+
+            return jax.vjp(features, params)[1]
+
+        images = jax.ShapeDtypeStruct((4, 64, 64, 3), jnp.float32)
+        found = jax.tree.leaves(jax.eval_shape(backward, params, others, images))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in found if leaf.shape[:1] == (4,))
+
+    none, convolutions, blocks = map(kept, resnet.REMAT)
+    outputs = 4 * 4 * CONVOLVED[arch] * (64 / 224) ** 2  # 4 views, 4 bytes each
+    assert outputs < convolutions < 1.6 * outputs < 0.6 * none
+    assert blocks < 0.4 * convolutions
 
 
 @pytest.mark.parametrize("block", [resnet.BasicBlock, resnet.Bottleneck])

@@ -9,12 +9,24 @@ import pytest
 
 from histo_simclr.pretrain import objective
 
-# Compiled whole: operation by operation each of them is a dozen small programs.
-nt_xent = jax.jit(objective.nt_xent, static_argnames="temperature")
-dcl = jax.jit(objective.dcl, static_argnames="temperature")
-contrastive_top1 = jax.jit(objective.contrastive_top1)
-alignment = jax.jit(objective.alignment)
-uniformity = jax.jit(objective.uniformity)
+
+def of_rows(measure):
+    """`measure` of (2B, D) whose rows i and i + B are partners, as the references have them.
+
+    Compiled whole: operation by operation each of them is a dozen small programs.
+    """
+
+    def on_rows(rows, **settings):
+        return measure(jnp.stack(jnp.split(rows, 2), axis=1), **settings)
+
+    return jax.jit(on_rows, static_argnames=("temperature", "similarity_rows"))
+
+
+nt_xent = of_rows(objective.nt_xent)
+dcl = of_rows(objective.dcl)
+contrastive_top1 = of_rows(objective.contrastive_top1)
+alignment = of_rows(objective.alignment)
+uniformity = of_rows(objective.uniformity)
 
 CASES = [(case, t) for case in ("n4", "n64") for t in (0.07, 0.5)]
 # (value relative, gradient relative to its maximum): float32 ten times above torch's own error.
@@ -32,9 +44,9 @@ def dtype(request):
         yield request.param
 
 
-def value_and_grad(loss, projections, temperature):
+def value_and_grad(loss, projections, temperature, **settings):
     def fn(projections):
-        return loss(projections, temperature=temperature)
+        return loss(projections, temperature=temperature, **settings)
 
     return jax.jit(jax.value_and_grad(fn))(projections)
 
@@ -146,15 +158,47 @@ def test_alignment_and_uniformity_are_wang_and_isolas(case, measure, golden, dty
     np.testing.assert_allclose(found, golden[f"{case}/{measure}"], rtol=tolerance)
 
 
+@pytest.mark.parametrize("similarity_rows", [2, 32, 128])
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+def test_a_block_of_similarities_at_a_time_gives_simclrs_loss(
+    similarity_rows, temperature, golden, dtype
+):
+    z, key = golden["n64/z"].astype(dtype), f"n64/t{temperature}"
+    found = value_and_grad(nt_xent, z, temperature, similarity_rows=similarity_rows)
+    half, half_grad = golden[f"{key}/simclr_loss"] / 2, golden[f"{key}/simclr_grad"] / 2
+    assert_agrees(found, half, half_grad, dtype)
+    found = value_and_grad(dcl, z, temperature, similarity_rows=similarity_rows)
+    assert_agrees(found, golden[f"{key}/dcl_loss"], golden[f"{key}/dcl_grad"], dtype)
+    spread = uniformity(z, similarity_rows=similarity_rows)
+    np.testing.assert_allclose(spread, golden["n64/uniformity"], rtol=TOLERANCES[dtype][0])
+    share = contrastive_top1(z, similarity_rows=similarity_rows)
+    assert share == np.float32(golden["n64/t0.5/top1_of_2n_minus_1"])
+
+
+def test_memory_grows_with_the_batch_not_with_its_square_when_similarities_come_in_blocks():
+    def temporaries(batch: int, similarity_rows: int) -> int:
+        def loss(projections):
+            settings = {"temperature": 0.2, "similarity_rows": similarity_rows}
+            return objective.nt_xent(projections, **settings)
+
+        shape = jax.ShapeDtypeStruct((batch, 2, 16), jnp.float32)
+        program = jax.jit(jax.value_and_grad(loss)).lower(shape).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert temporaries(2048, 0) > 4096**2 * 4
+    assert temporaries(2048, 64) < 2.5 * temporaries(1024, 64) < 4096**2
+
+
 @pytest.mark.parametrize("loss", [nt_xent, dcl])
-def test_loss_and_gradient_do_not_depend_on_the_number_of_devices(loss, golden):
+@pytest.mark.parametrize("similarity_rows", [0, 32])
+def test_loss_and_gradient_do_not_depend_on_the_number_of_devices(loss, similarity_rows, golden):
     results = []
     with jax.enable_x64(True):
         for devices in (1, 8):
             mesh = jax.sharding.Mesh(jax.devices()[:devices], ("data",))
             sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
             projections = jax.device_put(golden["n64/z"].astype(np.float64), sharding)
-            results.append(value_and_grad(loss, projections, 0.07))
+            results.append(value_and_grad(loss, projections, 0.07, similarity_rows=similarity_rows))
     (one, one_grad), (eight, eight_grad) = results
     np.testing.assert_allclose(eight, one, rtol=1e-14)
     np.testing.assert_allclose(eight_grad, one_grad, rtol=0, atol=1e-14 * np.abs(one_grad).max())

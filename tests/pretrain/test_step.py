@@ -12,7 +12,7 @@ from flax import nnx
 
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
-from histo_simclr import optimizer, state
+from histo_simclr import optimizer, state, update
 from histo_simclr.model.resnet import BatchNorm
 from histo_simclr.pretrain import objective, step
 from histo_simclr.views import compose
@@ -35,7 +35,11 @@ class Small(nnx.Module):
         return features, self.project(features)
 
 
-def small_run(devices: int, steps: int, dtype, *, seed: int = 0):
+def compiled(mesh, **bound):
+    return update.compile_step(functools.partial(step.pretrain_step, **bound), mesh)
+
+
+def small_run(devices: int, steps: int, dtype, *, seed: int = 0, microbatches: int = 1):
     """(arrays, metrics of each step) after `steps` steps on random patches."""
     mesh = meshes.make(devices)
     rate = optimizer.schedule(0.5, warmup_steps=1, total_steps=10)
@@ -45,12 +49,13 @@ def small_run(devices: int, steps: int, dtype, *, seed: int = 0):
         seed=seed,
         sharding=meshes.replicated(mesh),
     )
-    advance = step.compile_step(
+    advance = compiled(
         mesh,
         graph=split.graph,
-        views=functools.partial(compose.two_views, **VIEWS, dtype=dtype),
+        views=functools.partial(compose.random_views, **VIEWS, dtype=dtype),
         loss_of=functools.partial(objective.nt_xent, temperature=0.5),
         rate=rate,
+        microbatches=microbatches,
     )
     arrays, seen = split.arrays, []
     for number in range(steps):
@@ -77,6 +82,58 @@ def test_one_and_eight_devices_train_to_the_same_state_in_float64():
         np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-6)
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_microbatches_give_the_gradients_of_a_step_that_embeds_them_side_by_side(devices):
+    parts, mesh = 4, meshes.make(devices)
+    bound = {
+        "views": functools.partial(compose.random_views, **VIEWS, dtype=jnp.float64),
+        "loss_of": functools.partial(objective.nt_xent, temperature=0.5),
+        "rate": lambda _: 0.1,
+    }
+    with jax.enable_x64(True):
+        patches = np.random.default_rng(0).integers(0, 256, (16, 24, 24, 3), np.uint8)
+        split = state.init(
+            functools.partial(Small, dtype=jnp.float64),
+            optax.sgd(1.0),  # the change of the parameters is the gradient
+            seed=0,
+            sharding=meshes.replicated(mesh),
+        )
+        before = leaves(split.arrays)
+
+        def side_by_side(params, others):
+            chances = compose.chances(key, len(patches), count=2)
+            projections = [None] * len(patches)
+            for part in range(parts):
+                model = nnx.merge(graph, params, others, copy=True)
+                pairs = jnp.stack(bound["views"](chances[part::parts], patches[part::parts]), 1)
+                _, out = model(pairs.reshape(-1, *pairs.shape[2:]))
+                projections[part::parts] = list(out.reshape(-1, 2, out.shape[1]))
+            return bound["loss_of"](jnp.stack(projections))
+
+        key = jax.random.fold_in(jax.random.key(3), 0)
+        model, _ = nnx.merge(*split)
+        graph, params, others = nnx.split(model, nnx.Param, ...)
+        loss, gradients = jax.jit(jax.value_and_grad(side_by_side))(params, others)
+        expected = jax.tree.map(np.asarray, nnx.to_pure_dict(gradients))
+
+        advance = compiled(mesh, graph=split.graph, microbatches=parts, **bound)
+        batch = jax.device_put(patches, meshes.batch_sharding(mesh))
+        arrays, metrics = advance(split.arrays, batch, jax.random.key(3))
+        after = leaves(arrays)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6)  # a metric is float32
+    for path, gradient in jax.tree_util.tree_leaves_with_path(expected):
+        name = f"['params']{jax.tree_util.keystr(path)}"
+        np.testing.assert_allclose(before[name] - after[name], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_running_statistics_of_microbatches_move_once_by_their_mean():
+    settings = {"steps": 1, "dtype": jnp.float32}
+    whole, parted = (leaves(small_run(1, microbatches=parts, **settings)[0]) for parts in (1, 4))
+    mean = "['batch_stats']['norm']['mean']"
+    # The mean of the parts' means is the batch's.
+    np.testing.assert_allclose(parted[mean], whole[mean], rtol=1e-5)
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
     first, again, other = (leaves(small_run(8, 2, jnp.float32, seed=s)[0]) for s in (0, 0, 1))
     assert all(np.array_equal(first[name], again[name]) for name in first)
@@ -86,10 +143,10 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
 
 def test_views_change_from_step_to_step_through_the_step_number():
     mesh = meshes.make(1)
-    keys = []
+    seen = []
 
-    def record(key, patches):
-        keys.append(key)
+    def record(chances, patches):
+        seen.append(chances)
         x = patches.astype(jnp.float32) / 255
         return x, x[::-1]
 
@@ -110,8 +167,8 @@ def test_views_change_from_step_to_step_through_the_step_number():
     for _ in range(2):
         arrays, _ = step.pretrain_step(arrays, patches, jax.random.key(7), **arguments)
     expected = [jax.random.fold_in(jax.random.key(7), number) for number in range(2)]
-    for key, wanted in zip(keys, expected, strict=True):
-        np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(wanted))
+    for chances, key in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(chances, compose.chances(key, 4, count=2))
 
 
 def test_the_state_is_donated():
@@ -122,10 +179,10 @@ def test_the_state_is_donated():
         seed=0,
         sharding=meshes.replicated(mesh),
     )
-    advance = step.compile_step(
+    advance = compiled(
         mesh,
         graph=split.graph,
-        views=functools.partial(compose.two_views, **VIEWS),
+        views=functools.partial(compose.random_views, **VIEWS),
         loss_of=functools.partial(objective.nt_xent, temperature=0.5),
         rate=lambda _: 0.1,
     )
@@ -135,10 +192,10 @@ def test_the_state_is_donated():
 
 
 def test_feature_std_is_zero_for_collapsed_features_and_one_for_white_ones():
-    white = np.random.default_rng(0).standard_normal((4096, 8)).astype(np.float32)
+    white = np.random.default_rng(0).standard_normal((2048, 2, 8)).astype(np.float32)
     projections = jnp.asarray(white)
     gradients = {"a": jnp.full((4,), 3.0)}
-    collapsed = step.measure(jnp.float32(0), jnp.ones((4096, 8)), projections, gradients)
+    collapsed = step.measure(jnp.float32(0), jnp.ones((2048, 2, 8)), projections, gradients)
     spread = step.measure(jnp.float32(0), jnp.asarray(white), projections, gradients)
     assert float(collapsed["feature_std"]) == pytest.approx(0, abs=1e-6)
     assert float(spread["feature_std"]) == pytest.approx(1, abs=0.02)

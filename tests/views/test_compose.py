@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +19,19 @@ OFF = {
 }
 
 
+def drawn(count, **recipe):
+    """(key, patches) -> `count` views of each, compiled."""
+
+    def views(key, patches):
+        chances = compose.chances(key, len(patches), count=count)
+        return compose.random_views(chances, patches, **recipe)
+
+    return jax.jit(views)
+
+
 @pytest.fixture(scope="module")
 def two_views(recipe):
-    return jax.jit(functools.partial(compose.two_views, px=PX, **recipe))
+    return drawn(2, px=PX, **recipe)
 
 
 def test_views_of_a_patch_do_not_depend_on_the_rest_of_the_batch(two_views, patches):
@@ -49,7 +57,7 @@ def test_views_do_not_depend_on_the_number_of_devices(two_views, patches):
 
 def test_a_single_view_depends_on_key_and_place_alone(recipe, patches):
     same = jnp.broadcast_to(patches[:1], patches.shape)
-    one = jax.jit(functools.partial(compose.random_views, count=1, px=PX, **recipe))
+    one = drawn(1, px=PX, **recipe)
     (view,) = one(jax.random.key(0), same)
     assert view.shape == (len(patches), PX, PX, 3)
     assert np.abs(view[1:] - view[:1]).mean(axis=(1, 2, 3)).min() > 0.01
@@ -69,7 +77,7 @@ def test_views_differ_from_each_other_between_patches_and_between_keys(two_views
 
 def test_with_everything_off_both_views_are_the_patch(recipe, patches, dtype):
     recipe = recipe | OFF | {"mean": (0.7, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
-    views = compose.two_views(jax.random.key(0), patches, px=48, **recipe, dtype=dtype)
+    views = drawn(2, px=48, **recipe, dtype=dtype)(jax.random.key(0), patches)
     expected = (patches / 255 - [0.7, 0.5, 0.6]) / [0.2, 0.3, 0.25]
     for view in views:
         assert view.dtype == dtype
@@ -80,7 +88,7 @@ def test_with_everything_off_both_views_are_the_patch(recipe, patches, dtype):
 
 def test_strength_0_leaves_colors_alone(recipe, patches):
     recipe = recipe | OFF | {"jitter_probability": 1.0, "jitter_strength": 0.0}
-    first, second = compose.two_views(jax.random.key(0), patches, px=48, **recipe)
+    first, second = drawn(2, px=48, **recipe)(jax.random.key(0), patches)
     np.testing.assert_allclose(first, patches / 127.5 - 1, rtol=0, atol=3e-6)
     np.testing.assert_allclose(second, patches / 127.5 - 1, rtol=0, atol=3e-6)
 
@@ -88,7 +96,7 @@ def test_strength_0_leaves_colors_alone(recipe, patches):
 def test_bfloat16_views_are_the_float32_ones_rounded_a_few_times(two_views, recipe, patches):
     key = jax.random.key(2)
     wide = two_views(key, patches)
-    narrow = compose.two_views(key, patches, px=PX, **recipe, dtype=jnp.bfloat16)
+    narrow = drawn(2, px=PX, **recipe, dtype=jnp.bfloat16)(key, patches)
     for one, other in zip(wide, narrow, strict=True):
         assert other.dtype == jnp.bfloat16
         difference = np.abs(np.asarray(one) - np.asarray(other, np.float32))
