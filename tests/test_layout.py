@@ -143,6 +143,7 @@ RULES = {
     "embed.slide_ends": "embed.feature_file embed.shares prepare.slide_table",
     "slides": "slides PIL scipy shapely",
     "errors": "",
+    "chips": "",
     "config": "ml_collections",
     "records": "pyarrow google_crc32c",
     "provenance": "records",
