@@ -1,6 +1,6 @@
 """Which collectives a compiled program has: read from the text of its HLO. Knows no JAX.
 
-    collectives.read(jitted.lower(…).compile().as_text())
+collectives.read(jitted.lower(…).compile().as_text())
 """
 
 import math

@@ -158,6 +158,7 @@ RULES = {
     "encoder": "encode checkpoint input_check model mesh provenance weights jax",
     "input_check": "provenance",
     "freed_memory": "jax",
+    "collectives": "",
     "checkpoint": "checkpoint_items provenance fingerprint state model jax flax orbax",
     "checkpoint_items": "provenance jax orbax google_crc32c",
     # Encoders of others in, ours out: files and names, no data.

@@ -1,0 +1,87 @@
+"""docs/scaling.md: its tables are those of its script, and the formulas behave."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def scaling():
+    """The module docs/scaling.py."""
+    sys.path.insert(0, str(DOCS))
+    import scaling
+
+    yield scaling
+    sys.path.remove(str(DOCS))
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """What was read of the compiled programs."""
+    return json.loads((DOCS / "scaling.json").read_text())
+
+
+def test_the_page_shows_what_the_script_computes(scaling, rows):
+    page = (DOCS / "scaling.md").read_text()
+    assert scaling.filled(page, scaling.tables(rows)) == page, "python docs/scaling.py --write"
+
+
+@pytest.mark.parametrize(
+    ("kind", "net", "rate"),
+    # Counted by another program from the layers' shapes: images/s without overlap.
+    [
+        ("H100", "resnet18", 15_379),
+        ("H100", "resnet50", 4_037),
+        ("v5e", "resnet18", 3_499),
+        ("v5p", "resnet50", 2_883),
+    ],
+)
+def test_one_chip_runs_at_the_yardstick(scaling, rows, kind, net, rate):
+    flops = scaling.read_of(rows, net).flops
+    # The compiler leaves out the taps on the padding, and counts the views: 1 to 5 % of the FLOPs.
+    assert 1 / scaling.compute(scaling.FABRICS[kind], net, flops) == pytest.approx(rate, rel=0.03)
+
+
+def test_a_torus_is_as_long_as_its_longest_way(scaling):
+    assert scaling.hops("v5e", 8) == 1 + 3  # open: from corner to corner
+    assert scaling.hops("v5e", 256) == 8 + 8
+    assert scaling.hops("v5p", 64) == 2 + 2 + 2
+    # v5e's page: 51.2 TB/s of all-reduce a pod is 200 GB/s a chip.
+    assert 256 * scaling.tpu_rate("v5e", 256) == pytest.approx(51.2e12)
+
+
+def test_a_gpu_pays_its_node_and_then_a_tree_of_nodes(scaling):
+    assert scaling.gpu_latency(8) == pytest.approx(15.2e-6)
+    assert scaling.gpu_latency(512) - scaling.gpu_latency(256) == pytest.approx(10e-6)
+
+
+@pytest.mark.parametrize("kind", ["v5e", "v5p", "H100"])
+def test_a_perfect_network_leaves_only_the_similarities(scaling, rows, kind, monkeypatch):
+    read = scaling.read_of(rows, "resnet18")
+    perfect = scaling.FABRICS[kind]._replace(
+        latency=lambda devices: 0.0,
+        rate=lambda devices: math.inf,
+        between=lambda devices: math.inf,
+    )
+    real = scaling.efficiency(kind, "resnet18", 64, 64, read)
+    monkeypatch.setitem(scaling.FABRICS, kind, perfect)
+    found = scaling.step(kind, "resnet18", 64, 64, read)
+    assert found.total == pytest.approx(found.compute + found.similarities)
+    # As many rows on each device, against 64 times as many.
+    alone = scaling.step(kind, "resnet18", 1, 64, read)
+    assert found.similarities == pytest.approx(64 * alone.similarities)
+    assert real < scaling.efficiency(kind, "resnet18", 64, 64, read) < 1
+
+
+def test_patches_below_the_onset_make_statistics_matter(scaling, rows):
+    read = scaling.read_of(rows, "resnet50")
+    fewest = scaling.least("H100", "resnet50", 64, read, "statistics")
+    above, below = (
+        scaling.step("H100", "resnet50", 64, each, read) for each in (fewest, fewest - 1)
+    )
+    assert above.statistics / above.total <= 0.05 < below.statistics / below.total
