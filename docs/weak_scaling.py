@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,10 @@ _PART_OF_KIND = {
     "collective-permute": "permutes",
     "all-to-all": "exchanges",
 }
+
+
+NETS, DEVICES = ("resnet18", "resnet50"), (2, 4, 8, 64)
+EACH = 6  # patches a device; 2 × 6 × devices is no parameter's number of rows
 
 
 class Said(NamedTuple):
@@ -160,7 +165,7 @@ def _part(each: Any, config: Any, wanted: dict[str, collections.Counter]) -> str
 
 
 def compiled(
-    arch: str, devices: int, *, each: int = 6, px: int = 72, precision: str = "float32"
+    arch: str, devices: int, *, each: int = EACH, px: int = 72, precision: str = "float32"
 ) -> dict[str, Any]:
     """Compiles in a process of its own, which has so many devices; what `heard` says, and more.
 
@@ -184,6 +189,25 @@ def compiled(
         if done.returncode:
             raise SystemExit(done.stderr)
     return asked | json.loads(done.stdout.splitlines()[-1])
+
+
+def compile_all() -> list[dict]:
+    """Compiles for every number of devices; and for other sizes, in bfloat16, on one device."""
+    rows = []
+    for net in NETS:
+        asked = [{"devices": devices} for devices in DEVICES]
+        asked += [{"devices": 8, "px": 96}, {"devices": 8, "precision": "bfloat16"}]
+        asked += [{"devices": 1, "px": 224, "each": 64}]
+        for each in asked:
+            rows.append(compiled(net, **each))
+            print(rows[-1], flush=True)
+    return rows
+
+
+def choose(rows: list[dict], net: str, **wanted: object) -> Iterator[dict]:
+    """Those of `compile_all` at 72 px in float32, or as `wanted` says."""
+    wanted = {"arch": net, "px": 72, "precision": "float32"} | wanted
+    return (row for row in rows if all(row[key] == value for key, value in wanted.items()))
 
 
 def main(arch: str, devices: int, each: int, px: int, precision: str, dump: str) -> None:

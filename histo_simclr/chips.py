@@ -24,9 +24,9 @@ class Chip(NamedTuple):
     memory: float
 
 
-# NVIDIA: data sheets of the A100 80GB (SXM), the H100 (SXM) and the H200 (SXM); dense, which is half
-# of the figure "with sparsity". TPU: docs.cloud.google.com/tpu/docs/v3, v4, v5e, v5p, v6e. Looked up
-# 2026-11-27. Other forms of a chip (PCIe, NVL, 40 GB, a MIG slice) have other figures and names.
+# NVIDIA: data sheets of the A100 80GB (SXM), H100 (SXM) and H200 (SXM), dense: half of the figures
+# "with sparsity". TPU: docs.cloud.google.com/tpu/docs/v3, v4, v5e, v5p, v6e. Looked up 2026-11-27.
+# Other forms of a chip (PCIe, NVL, 40 GB, a MIG slice) have other figures and names.
 CHIPS = (
     Chip("A100 80GB SXM", ("NVIDIA A100-SXM4-80GB",), 312e12, 2.039e12, 80e9),
     Chip("H100 SXM", ("NVIDIA H100 80GB HBM3",), 989e12, 3.35e12, 80e9),

@@ -21,6 +21,12 @@ def scaling():
 
 
 @pytest.fixture(scope="module")
+def fabrics(scaling):
+    """The module docs/fabrics.py, which it uses."""
+    return sys.modules["fabrics"]
+
+
+@pytest.fixture(scope="module")
 def rows():
     """What was read of the compiled programs."""
     return json.loads((DOCS / "scaling.json").read_text())
@@ -47,17 +53,17 @@ def test_one_chip_runs_at_the_yardstick(scaling, rows, kind, net, rate):
     assert 1 / scaling.compute(scaling.FABRICS[kind], net, flops) == pytest.approx(rate, rel=0.03)
 
 
-def test_a_torus_is_as_long_as_its_longest_way(scaling):
-    assert scaling.hops("v5e", 8) == 1 + 3  # open: from corner to corner
-    assert scaling.hops("v5e", 256) == 8 + 8
-    assert scaling.hops("v5p", 64) == 2 + 2 + 2
+def test_a_torus_is_as_long_as_its_longest_way(fabrics):
+    assert fabrics.hops("v5e", 8) == 1 + 3  # open: from corner to corner
+    assert fabrics.hops("v5e", 256) == 8 + 8
+    assert fabrics.hops("v5p", 64) == 2 + 2 + 2
     # v5e's page: 51.2 TB/s of all-reduce a pod is 200 GB/s a chip.
-    assert 256 * scaling.tpu_rate("v5e", 256) == pytest.approx(51.2e12)
+    assert 256 * fabrics.tpu_rate("v5e", 256) == pytest.approx(51.2e12)
 
 
-def test_a_gpu_pays_its_node_and_then_a_tree_of_nodes(scaling):
-    assert scaling.gpu_latency(8) == pytest.approx(15.2e-6)
-    assert scaling.gpu_latency(512) - scaling.gpu_latency(256) == pytest.approx(10e-6)
+def test_a_gpu_pays_its_node_and_then_a_tree_of_nodes(fabrics):
+    assert fabrics.gpu_latency(8) == pytest.approx(15.2e-6)
+    assert fabrics.gpu_latency(512) - fabrics.gpu_latency(256) == pytest.approx(10e-6)
 
 
 @pytest.mark.parametrize("kind", ["v5e", "v5p", "H100"])
