@@ -64,7 +64,7 @@ def similarities(fabric: Fabric, devices: int, batch: int) -> float:
 
 def matrix(devices: int, batch: int, rows: int = 0) -> float:
     """Bytes of similarities on a device, forward and backward one each; or of `rows` at a time."""
-    return 2 * 4 * (2 * batch) * (rows or 2 * batch / devices)
+    return 2 * 4 * (2 * batch) * (rows or 2 * batch) / devices
 
 
 def talk(fabric: Fabric, devices: int, each: int, said: dict[str, list[int]]) -> float:
@@ -262,10 +262,10 @@ def matrix_table() -> str:
     cells = [
         [f"{batch:,}", f"{2 * batch * PROJECTION * 4 / 1e6:,.1f} MB"]
         + [f"{matrix(devices, batch) / 1e6:,.0f} MB" for devices in (1, 8, 64, 512)]
-        + [f"{matrix(1, batch, rows=1024) / 1e6:,.0f} MB"]
+        + [f"{matrix(8, batch, rows=1024) / 1e6:,.0f} MB"]
         for batch in (512, 4096, 32768, 262144)
     ]
-    return table("batch|one gather|1 device|8|64|512|1,024 rows at a time", cells)
+    return table("batch|one gather|1 device|8|64|512|8, 1,024 rows at a time", cells)
 
 
 def latency_table() -> str:

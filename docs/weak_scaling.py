@@ -5,6 +5,7 @@ devices are compared with what the architecture says. `docs/scaling.py` makes th
 """
 
 import collections
+import functools
 import json
 import os
 import subprocess
@@ -60,7 +61,7 @@ def lowered(config: Any, devices: int) -> Any:
 
     from histo_simclr import config as configs
     from histo_simclr import mesh as meshes
-    from histo_simclr import optimizer
+    from histo_simclr import optimizer, update
     from histo_simclr.pretrain import step, train
 
     # The number of patches only stretches the schedule of the learning rate.
@@ -78,7 +79,8 @@ def lowered(config: Any, devices: int) -> Any:
         return nnx.split((built, nnx.Optimizer(built, rule, wrt=nnx.Param)))
 
     graph, arrays = nnx.eval_shape(initial)
-    compiled = step.compile_step(meshes.make(devices), graph=graph, **bound)
+    advance = functools.partial(step.pretrain_step, graph=graph, **bound)
+    compiled = update.compile_step(advance, meshes.make(devices))
     shape = (config.batch_size, config.views.px, config.views.px, 3)
     key = jax.eval_shape(lambda: jax.random.key(0))
     return compiled.lower(arrays, jax.ShapeDtypeStruct(shape, "uint8"), key)
@@ -92,7 +94,8 @@ def model(config: Any) -> Any:
     from histo_simclr.model.simclr import SimCLR
 
     dtype = meshes.compute_dtype(config.precision)
-    return SimCLR(**config.model, rngs=nnx.Rngs(params=0), dtype=dtype)
+    levers = {name: config.compute[name] for name in ("space_to_depth", "remat")}
+    return SimCLR(**config.model, **levers, rngs=nnx.Rngs(params=0), dtype=dtype)
 
 
 def predicted(config: Any) -> dict[str, collections.Counter]:

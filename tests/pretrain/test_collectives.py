@@ -70,25 +70,23 @@ def test_statistics_and_gradients_cost_the_same_on_any_number_of_devices(heard):
 
 
 def test_with_more_devices_there_are_no_more_collectives(heard):
-    counts = {devices: heard[devices].said for devices in DEVICES}
-    for part in ("statistics", "gradients", "sums", "gathers", "exchanges"):
-        assert len({counts[devices][part].count for devices in DEVICES}) == 1, part
-    # Rolling rows over two devices needs fewer than over more; over four one of its special cases
-    # needs two more than over eight or 64 (docs/scaling.md).
-    assert all(counts[devices]["permutes"].count <= 23 for devices in DEVICES)
+    counts = {devices: [said.count for said in heard[devices].said.values()] for devices in DEVICES}
+    assert counts[2] == counts[4] == counts[8]
+
+
+def test_partners_meet_without_leaving_their_device(heard):
+    assert all(heard[devices].said["permutes"].count == 0 for devices in DEVICES)
 
 
 def test_what_is_gathered_for_the_loss_grows_with_the_global_batch(heard):
     gathered = {devices: heard[devices].said["gathers"].bytes for devices in DEVICES}
     assert gathered[4] == 2 * gathered[2]
     assert gathered[8] == 4 * gathered[2]
-    # Projections for the loss and two metrics, the numbers of their partners: no feature, no view.
-    rows = 2 * EACH * 8
-    assert 4 * rows * 128 <= gathered[8] <= 3 * 4 * rows * 128 + 2 * 4 * rows
-    # What goes from one device to another, not to all: a few times its own rows.
-    for devices in DEVICES:
-        said = heard[devices].said
-        assert said["permutes"].bytes + said["exchanges"].bytes <= 16 * 4 * (2 * EACH) * 128
+    # Projections for the loss and two metrics, nothing else: no feature, no view.
+    projections = 4 * 128 * 2 * EACH * 8
+    assert gathered[8] in (projections, 2 * projections, 3 * projections)
+    # What goes from each to each: a number a row.
+    assert all(heard[n].said["exchanges"].bytes <= 8 * 2 * EACH * n for n in DEVICES)
 
 
 @pytest.mark.parametrize("devices", DEVICES)
