@@ -70,17 +70,18 @@ def matrix(devices: int, batch: int, rows: int = 0) -> float:
 def talk(fabric: Fabric, devices: int, each: int, said: dict[str, list[int]]) -> float:
     """Seconds of the loss's and the metrics' collectives.
 
-    What is gathered and summed grows with the batch, what is permuted with the patches a device.
+    What is gathered and summed grows with the batch, what is permuted with the patches a device,
+    what is exchanged with both: it is a device's part of the similarities.
     """
     (sums, summed), (gathers, gathered) = said["sums"], said["gathers"]
     single = said["permutes"][0] + said["exchanges"][0]
-    moved = said["permutes"][1] + said["exchanges"][1]
     grown = each / weak_scaling.EACH
     all_meet = grown * devices / SMALL
     seconds = reduce(fabric, devices, all_meet * summed) + gather(
         fabric, devices, all_meet * gathered
     )
-    seconds += grown * moved / fabric.rate(devices)
+    moved = grown * (said["permutes"][1] + all_meet * said["exchanges"][1])
+    seconds += moved / fabric.rate(devices)
     return seconds + (2 * (sums - 1) + gathers - 1 + single) * fabric.latency(devices) / 2
 
 
