@@ -91,14 +91,14 @@ def uniformity(projections: jax.Array, *, similarity_rows: int = 0) -> jax.Array
     (B, 2, D) -> float32 scalar; 0 when all rows coincide. Wang and Isola, arXiv 2005.10242, t = 2.
     """
     unit = _unit(projections)
-    squares = jnp.sum(unit**2, axis=2).reshape(-1)
 
     def closeness(similarities: jax.Array, own: jax.Array) -> jax.Array:
-        distances = squares[own][:, None] + squares[None, :] - 2 * similarities
-        exponents = jnp.where(_is_self(similarities, own), -jnp.inf, -2 * distances)
+        # Squared distances on the unit sphere; each device needs its own rows alone.
+        exponents = -2 * (2 - 2 * similarities)
+        exponents = jnp.where(_is_self(similarities, own), -jnp.inf, exponents)
         return jax.nn.logsumexp(exponents, axis=1)
 
-    pairs = len(squares) * (len(squares) - 1)
+    pairs = 2 * len(unit) * (2 * len(unit) - 1)
     total = jax.nn.logsumexp(_by_rows(unit, closeness, similarity_rows))
     return total - jnp.log(jnp.asarray(pairs, unit.dtype))
 
