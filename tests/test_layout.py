@@ -46,6 +46,8 @@ RULES = {
     "input": "",
     "input.order": "",
     "input.reader": "input.order records tensorflow",
+    "input.decoded": "input.host_memory input.order input.reader records",
+    "input.host_memory": "",
     "input.device": "mesh jax",
     "input.feed": "input mesh records jax",
     "evaluate": f"{SERVICES} views model input evaluate jax flax",
