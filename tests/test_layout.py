@@ -24,9 +24,17 @@ RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
     "cli": "",  # knows its commands by name
-    "bench": "bench_probe bench_extract config records mesh update views input pretrain jax",
-    "bench_extract": "encode records mesh model evaluate.extract jax flax",
-    "bench_probe": "evaluate.heads evaluate.knn evaluate.probe jax sklearn",
+    # Each case imports what it times; the clock knows none of them.
+    "benchmarks": "benchmarks jax",
+    "benchmarks.command": "benchmarks config mesh provenance tables jax jaxlib",
+    "benchmarks.settings": "config mesh records absl ml_collections",
+    "benchmarks.cases": "benchmarks input pretrain jax",
+    "benchmarks.programs": "benchmarks.compilations config mesh update views pretrain jax",
+    "benchmarks.end_to_end": "benchmarks mesh update input pretrain jax",
+    "benchmarks.saving": "benchmarks checkpoint fingerprint provenance jax",
+    "benchmarks.rooflines": "chips jax",
+    "benchmarks.extract": "benchmarks encode mesh records model evaluate.extract jax flax",
+    "benchmarks.probe": "benchmarks.clock evaluate.heads evaluate.knn evaluate.probe jax sklearn",
     "views": "views jax",
     "model": "model jax flax",
     "optimizer": "jax optax",

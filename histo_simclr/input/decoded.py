@@ -58,7 +58,8 @@ def all_rows(
         pixels[done : done + len(chunk)] = chunk[: len(rows) - done]
         if says and time.monotonic() - last > SECONDS:
             last = time.monotonic()
-            rate = (done + len(chunk)) / (last - start)
+            done += len(chunk)
+            rate = done / (last - start)
             line = f"decoding into memory: {done:,} of {len(rows):,} patches, {rate:,.0f}/s"
             print(line, file=sys.stderr, flush=True)
     pixels.flags.writeable = False
