@@ -10,7 +10,6 @@ import jax
 
 from histo_simclr.benchmarks.compilations import Compilations
 from histo_simclr.benchmarks.programs import Compiled
-from histo_simclr.errors import InputError
 
 # A process that did no work to speak of for so long is at rest.
 QUIET_SECONDS, POLL_SECONDS = 0.3, 0.01
@@ -27,12 +26,7 @@ def warm(outputs: Iterator[Any], steps: int, *, program: Compiled, since: float)
       steps: how many, 1 or more.
       program: that runs in each step.
       since: when the case began, by perf_counter.
-
-    Raises:
-      InputError: fewer steps than one.
     """
-    if steps < 1:
-        raise InputError("too few", where="--warmup", way_out="give 1 or more")
     jax.block_until_ready(next(outputs))
     found = {
         "compile_s": round(program.seconds, 2),
@@ -61,12 +55,7 @@ def timed(outputs: Iterator[Any], *, batch: int, steps: int, reads: bool = False
       batch: patches a step.
       steps: how many to time, 1 or more.
       reads: whether nothing but reading can be the limit.
-
-    Raises:
-      InputError: fewer steps than one.
     """
-    if steps < 1:
-        raise InputError("too few", where="--steps", way_out="give 1 or more")
     if reads:
         _rest()
     with Compilations() as compilations:

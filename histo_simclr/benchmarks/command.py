@@ -19,6 +19,7 @@ from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
 from histo_simclr import provenance, tables
 from histo_simclr.benchmarks import cases, probe, settings, trace
+from histo_simclr.errors import InputError
 
 SUMMARIES = {
     "input": "records → decoded → two views on the device; no network",
@@ -66,6 +67,10 @@ def run(args: argparse.Namespace) -> None:
         _print("probe", found | _machine(meshes.make(1)), rows, args)
         return
 
+    for name in ("steps", "warmup", "save_every"):
+        if getattr(args, name, None) is not None and getattr(args, name) < 1:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError("too few", where=flag, way_out="give 1 or more")
     config = settings.configured(args)
     # Costs are those of the whole batch on one device, whatever there is.
     mesh = meshes.make(1 if args.case == "cost" else None)

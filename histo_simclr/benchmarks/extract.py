@@ -14,7 +14,6 @@ from histo_simclr import mesh as meshes
 from histo_simclr import records
 from histo_simclr.benchmarks import clock, settings
 from histo_simclr.encode import encoding
-from histo_simclr.errors import InputError
 from histo_simclr.evaluate import extract
 from histo_simclr.model.resnet import ResNet
 
@@ -28,8 +27,6 @@ def clocked(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
     the device. The share is the median over rounds, so that a slow second of the machine, which
     both halves of its round share, does not count.
     """
-    if args.steps < 1 or args.warmup < 1:
-        raise InputError("too few", where="--steps, --warmup", way_out="give 1 or more of each")
     rows = settings.rows(args, config)
     encoder = ResNet(config.model.arch, rngs=nnx.Rngs(0))
     encoder.eval()

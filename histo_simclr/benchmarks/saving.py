@@ -37,12 +37,10 @@ def overhead(
       spare: steps that use up what was read ahead while nothing was asked for.
 
     Raises:
-      InputError: N below 1, or a folder that cannot be written.
+      InputError: a folder that cannot be written.
     """
     if args.save_every is None:
         return {}, []
-    if args.save_every < 1:
-        raise InputError("too few", where="--save-every", way_out="give 1 or more")
     said, rounds = _provenance(config), []
     with _folder(args.save_in) as folder:
         saved = checkpoint.Checkpoints(folder, keep=config.run.keep, keep_every=0)

@@ -36,7 +36,8 @@ def configured(args: argparse.Namespace) -> Any:
     """
     config = configs.load(args.config, program="pretrain")
     change(config, args.set)
-    config.precision = meshes.compute_dtype(config.precision).name
+    if config.precision == "auto":
+        config.precision = meshes.compute_dtype("auto").name
     config.model.arch = args.arch or config.model.arch
     config.views.px = config.views.px if args.px is None else args.px
     config.batch_size = config.batch_size if args.batch is None else args.batch

@@ -179,7 +179,9 @@ def test_the_stated_count_is_that_of_the_layers():
     [
         (["step", "--px=96", "--batch=12"], "config.batch_size"),  # 8 devices
         (["views", "--px=-1"], "config.views.px"),
-        (["views", "--steps=0", *SMALL], "--steps"),
+        (["views", "--steps=0"], "--steps: too few"),
+        (["end-to-end", SAMPLE, "--save-every=0"], "--save-every: too few"),
+        (["views", "--set=precision=float31"], "config.precision: 'float31' is not one of"),
         (["views", "--set=run.prefetsh=3"], "--set run.prefetsh: no such key; use --set run.pref"),
         (["views", "--set=run.prefetch=many"], "--set run.prefetch: "),
         (["views", "--set=run.prefetch"], "give KEY=VALUE"),
