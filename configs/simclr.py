@@ -109,4 +109,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.run.keep = 3  # newest checkpoints kept
     config.run.keep_every = 0  # steps; a checkpoint at a multiple stays as well; 0: none
     config.run.prefetch = 2  # batches waiting on the device
+    config.run.cache_decoded = False  # all patches decoded once, in the memory of each process
     return config

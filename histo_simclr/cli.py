@@ -23,7 +23,10 @@ COMMANDS = {
         "experiment.command",
         "the paper's experiments: run or print their commands, collect",
     ),
-    "bench": ("bench", "how fast input, views, step and probe run here; what the step costs"),
+    "bench": (
+        "benchmarks.command",
+        "how fast input, views, step and probe run here; what the step costs",
+    ),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from histo_simclr import mesh as meshes
 from histo_simclr import records
-from histo_simclr.input import device, order, reader
+from histo_simclr.input import decoded, device, order, reader
 
 
 def global_batches(
@@ -23,6 +23,7 @@ def global_batches(
     max_corrupt: float = 0.0,
     watch: reader.Watch | None = None,
     depth: int = 2,
+    cached: bool = False,
 ) -> device.Feed:
     """Batches `start` to `stop - 1`, read ahead.
 
@@ -35,17 +36,27 @@ def global_batches(
       labels: (n,) of the rows, to travel with the patches.
       max_corrupt, watch: as in `reader.read`.
       depth: batches kept ready on the devices.
+      cached: decodes all rows first, and keeps them in the memory of this process.
 
     Returns:
       Feed of patches (B, px, px, 3) uint8, or of pairs (patches, labels (B,)); a context manager.
+
+    Raises:
+      InputError: cached, and what is wrong with the records or too large for the memory.
     """
 
     def my_rows(step: int) -> np.ndarray:
         return order.host_slice(batch_rows(step), jax.process_index(), jax.process_count())
 
-    batches: Iterator[Any] = reader.read(
-        rows, my_rows, start=start, stop=stop, max_corrupt=max_corrupt, watch=watch
-    )
+    batches: Iterator[Any]
+    if cached:
+        first = jax.process_index() == 0
+        pixels = decoded.all_rows(rows, max_corrupt=max_corrupt, watch=watch, says=first)
+        batches = decoded.batches(pixels, my_rows, start=start, stop=stop)
+    else:
+        batches = reader.read(
+            rows, my_rows, start=start, stop=stop, max_corrupt=max_corrupt, watch=watch
+        )
     if labels is not None:
         batches = _labelled(batches, (labels[my_rows(step)] for step in range(start, stop)))
     return device.Feed(batches, meshes.batch_sharding(mesh), depth=depth)

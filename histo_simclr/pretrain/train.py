@@ -272,6 +272,7 @@ def batches_of(
         max_corrupt=config.data.max_corrupt,
         watch=watch,
         depth=config.run.prefetch,
+        cached=config.run.cache_decoded,
     )
 
 

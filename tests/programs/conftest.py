@@ -39,8 +39,8 @@ class Program:
             text=True,
         )
 
-    def run(self, *arguments, devices: int = 1) -> subprocess.CompletedProcess:
-        process = self.start(*arguments, devices=devices)
+    def run(self, *arguments, devices: int = 1, environment=None) -> subprocess.CompletedProcess:
+        process = self.start(*arguments, devices=devices, environment=environment)
         out, err = process.communicate(timeout=900)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 

@@ -78,8 +78,11 @@ def test_the_main_command_at_reduced_size_learns_and_leaves_what_it_promises(pro
         "--config.online.patches=60",
         "--config.online.mix_patches=60",
         "--config.evaluation.records=('data/sample/records/osteosarcoma',)",
+        environment={"JAX_LOG_COMPILES": "1"},
     )
     assert done.returncode == 0, done.stderr
+    # Neither a later batch nor logging, judging and saving between steps changes its program.
+    assert done.stderr.count("Finished XLA compilation of jit(pretrain_step)") == 1
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 5
     assert lines[-1]["step"] == 30

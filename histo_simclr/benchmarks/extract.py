@@ -12,29 +12,26 @@ from jax.sharding import Mesh
 
 from histo_simclr import mesh as meshes
 from histo_simclr import records
+from histo_simclr.benchmarks import clock, settings
 from histo_simclr.encode import encoding
-from histo_simclr.errors import InputError
 from histo_simclr.evaluate import extract
 from histo_simclr.model.resnet import ResNet
 
 ROUNDS = 5
 
 
-def clock(
-    rows: records.Rows, config: Any, mesh: Mesh, args: argparse.Namespace
-) -> tuple[dict[str, Any], str]:
-    """Times features of rows against the encoder's program alone, in turn; a template to say it.
+def clocked(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
+    """Times features of rows against the encoder's program alone, in turn.
 
     Both do the same batches: --steps of them a round. The encoder alone gets patches that lie on
     the device. The share is the median over rounds, so that a slow second of the machine, which
     both halves of its round share, does not count.
     """
-    if args.steps < 1 or args.warmup < 1:
-        raise InputError("too few", where="--steps, --warmup", way_out="give 1 or more of each")
+    rows = settings.rows(args, config)
     encoder = ResNet(config.model.arch, rngs=nnx.Rngs(0))
     encoder.eval()
-    settings = {"px": config.views.px, "mean": (0.5,) * 3, "std": (0.5,) * 3, "mesh": mesh}
-    encode = encoding(encoder, **settings)
+    looks = {"px": config.views.px, "mean": (0.5,) * 3, "std": (0.5,) * 3, "mesh": mesh}
+    encode = encoding(encoder, **looks)
     patches = jax.device_put(
         np.random.default_rng(0).integers(0, 256, (config.batch_size, rows.px, rows.px, 3), "u1"),
         meshes.batch_sharding(mesh),
@@ -55,7 +52,7 @@ def clock(
         places = (each[index] for each in (rows.shard, rows.offset, rows.length, rows.crc))
         chosen = records.Rows(rows.shards, *places, rows.px)
         start = time.perf_counter()
-        extract.features(encoder, chosen, batch_size=config.batch_size, **settings)
+        extract.features(encoder, chosen, batch_size=config.batch_size, **looks)
         return time.perf_counter() - start
 
     alone(args.warmup)
@@ -63,15 +60,18 @@ def clock(
     times = [(alone(args.steps), whole(args.steps)) for _ in range(ROUNDS)]
     patches_a_round = args.steps * config.batch_size
     forward_s, extract_s = (statistics.median(each) for each in zip(*times, strict=True))
-    return {
+    found = {
         "images_per_s": round(patches_a_round / extract_s, 3),
         "forward_images_per_s": round(patches_a_round / forward_s, 3),
         "share_of_forward": round(statistics.median(a / w for a, w in times), 3),
         "steps": args.steps,
         "rounds": ROUNDS,
         "compile_s": round(compile_s, 2),
-    }, (
-        "{images_per_s:,.1f} images/s from records to features, {forward_images_per_s:,.1f} by the "
-        "encoder alone, share {share_of_forward:.2f} (medians of {rounds} rounds of {steps} "
-        "batches), compiled in {compile_s:.1f} s"
-    )
+    }
+    texts = [
+        ("images/s", "{images_per_s:,.1f}", "from records to features, median of {rounds} rounds"),
+        ("  by the encoder alone", "{forward_images_per_s:,.1f}", "of {steps} batches each"),
+        ("  share", "{share_of_forward:.2f}", "median over the rounds"),
+        ("compiled in", "{compile_s:.1f} s", "with the first batch"),
+    ]
+    return found, [tuple(each.format(**found) for each in row) for row in texts]

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from histo_simclr.benchmarks.clock import Found
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import heads, knn, probe
 
@@ -41,11 +42,10 @@ def add_arguments(case: argparse.ArgumentParser) -> None:
         default=1e-6,
         help="scikit-learn's tol (%(default)s; its own 1e-4 stops above a loss equal to 1e-6)",
     )
-    case.add_argument("--json", action="store_true", help="a JSON line at the end")
 
 
-def clock(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """Times the neighbors, then the probe, then scikit-learn's; and a template to say it.
+def clocked(args: argparse.Namespace) -> Found:
+    """Times the neighbors, then the probe, then scikit-learn's.
 
     Seconds are the clock's; CPU seconds of all cores stand beside them, because other work on the
     machine changes the first more. Both programs get standardized features, float32; scikit-learn
@@ -68,24 +68,32 @@ def clock(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     measured |= _neighbors(features, labels, queries, args)
     solved, found = _probe(features, labels, parts, strengths, args)
     measured |= found
-    line = (
-        "neighbors, {examples:,} x {queries:,} examples of {dimensions} dimensions, k = "
-        "{neighbors}: {knn_s:.1f} s, {knn_rss_mib:,} MiB more than before (the matrix of "
-        "similarities has {knn_matrix_mib:,})\nprobe, {examples:,} x {dimensions}, {classes} "
-        "classes, {strengths} strengths x {folds} folds: {probe_s:.1f} s, {probe_cpu_s:.1f} CPU s, "
-        "compiled in {compile_s:.1f} s, {iterations} iterations at most\n"
-    )
+    texts = [
+        (
+            "neighbors",
+            "{knn_s:.1f} s",
+            "{examples:,} x {queries:,} x {dimensions}, k = {neighbors}",
+        ),
+        ("  memory", "{knn_rss_mib:,} MiB", "more; the matrix alone has {knn_matrix_mib:,}"),
+        ("probe", "{probe_s:.1f} s", "{classes} classes, {strengths} strengths x {folds} folds"),
+        ("  CPU time", "{probe_cpu_s:.1f} s", "{iterations} iterations at most"),
+        ("  compiled in", "{compile_s:.1f} s", ""),
+    ]
     if args.peer_folds:
         measured |= _peer(features, labels, parts[: args.peer_folds], strengths, solved, args)
         measured["ratio"] = round(measured["peer_s"] / measured["probe_s"], 3)
         measured["ratio_cpu"] = round(measured["peer_cpu_s"] / measured["probe_cpu_s"], 3)
-        line += (
-            "scikit-learn {peer_version}, tol {peer_tolerance:g}: {peer_s:.1f} s, {peer_cpu_s:.1f} "
-            "CPU s ({peer_folds} of {folds} folds fitted); ratio {ratio:.2f} by the clock, "
-            "{ratio_cpu:.2f} in CPU time; loss above ours by {loss_above_least:.1e} to "
-            "{loss_above_most:.1e}\n"
-        )
-    return measured, line + "process"
+        texts += [
+            (
+                "scikit-learn {peer_version}",
+                "{peer_s:.1f} s",
+                "{peer_folds} of {folds} folds fitted",
+            ),
+            ("  CPU time", "{peer_cpu_s:.1f} s", "tol {peer_tolerance:g}"),
+            ("  ratio", "{ratio:.2f}", "{ratio_cpu:.2f} in CPU time"),
+            ("  loss above ours", "{loss_above_most:.1e}", "at most; least {loss_above_least:.1e}"),
+        ]
+    return measured, [tuple(each.format(**measured) for each in row) for row in texts]
 
 
 def forget_peak() -> bool:

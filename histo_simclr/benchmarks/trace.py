@@ -1,0 +1,51 @@
+"""A trace of a few steady steps, for TensorBoard's profiler and for Perfetto."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from histo_simclr.benchmarks.clock import Found
+from histo_simclr.errors import InputError
+
+STEPS = 5
+
+
+def record(outputs: Iterator[Any], folder: str | None) -> Found:
+    """Traces the next steps into `folder`; nothing without one.
+
+    Raises:
+      InputError: the folder cannot be written, or what was written does not open.
+    """
+    if folder is None:
+        return {}, []
+    start = {path.name for path in _runs(folder)}
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with jax.profiler.trace(folder, create_perfetto_trace=True):
+            for number in range(STEPS):
+                with jax.profiler.StepTraceAnnotation("step", step_num=number):
+                    jax.block_until_ready(next(outputs))
+        (run,) = [path for path in _runs(folder) if path.name not in start]
+        perfetto, (xplane, *_) = run / "perfetto_trace.json.gz", run.glob("*.xplane.pb")
+        with gzip.open(perfetto, "rt", encoding="utf-8") as file:
+            events = len(json.load(file)["traceEvents"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"no trace that opens was written ({error})",
+            where=f"--profile {folder}",
+            way_out="give a folder that can be written",
+        ) from error
+    found = {"perfetto": str(perfetto), "xplane": str(xplane), "events": events}
+    return {"profile": found | {"steps": STEPS}}, [
+        ("trace", f"{events:,} events", f"of {STEPS} steps after the timed ones"),
+        ("  to open", "Perfetto", f"https://ui.perfetto.dev, Open trace file: {perfetto}"),
+        ("", "TensorBoard", f"pip install xprof, then: tensorboard --logdir {folder}"),
+    ]
+
+
+def _runs(folder: str) -> list[Path]:
+    return list(Path(folder).glob("plugins/profile/*"))
