@@ -36,7 +36,10 @@ def main(_: list[str]) -> None:
             where="config.program",
             way_out="choose pretrain, linear_eval or evaluate",
         )
-    run(config, Path(WORKDIR.value or default_workdir(sys.argv)))
+    from histo_simclr import processes
+
+    with processes.ending_together():
+        run(config, Path(WORKDIR.value or default_workdir(sys.argv)))
 
 
 def named_config(arguments: list[str]) -> tuple[Path, str]:

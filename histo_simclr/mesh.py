@@ -1,48 +1,9 @@
-"""Processes, devices and shardings: one mesh with the axis `data`, made with Auto axis types."""
-
-import os
+"""Devices and shardings: one mesh with the axis `data`, made with Auto axis types."""
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-
-from histo_simclr.errors import InputError
-
-
-def start() -> None:
-    """Joins the other processes of a job when a launcher announces them; before any other JAX call.
-
-    Slurm and TPU pods on GKE are recognised by their environment; on Cloud TPU VMs, where JAX asks
-    the metadata server, `HISTO_SIMCLR_POD=1` says so. Other launchers set
-    `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`.
-
-    Raises:
-      InputError: only some of the three variables are set.
-    """
-    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-    missing = [name for name in names if name not in os.environ]
-    announced = names[0] not in missing
-    if announced and missing:
-        raise InputError(
-            f"not set, though {names[0]} is", where=missing[0], way_out=f"set all of {names}"
-        )
-    slurm = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_STEP_ID" in os.environ
-    pod = any(
-        "," in os.environ.get(name, "")
-        for name in ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES")
-    )
-    pod = pod or os.environ.get("HISTO_SIMCLR_POD") == "1"
-    if not (announced or slurm or pod) or jax.distributed.is_initialized():
-        return
-    if announced:
-        jax.distributed.initialize(
-            os.environ["JAX_COORDINATOR_ADDRESS"],
-            num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
-            process_id=int(os.environ["JAX_PROCESS_ID"]),
-        )
-    else:
-        jax.distributed.initialize()
 
 
 def make(devices: int | None = None) -> Mesh:

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "histo_simclr"
 # `errors`: parts of histo_simclr by module or folder, other packages by name. The longest entry
 # that fits a module counts; a folder's own files come with it.
 SERVICES = "records provenance mesh config workdir telemetry pictures checkpoint tables"
-SERVICES += " encode fingerprint"
+SERVICES += " encode fingerprint processes"
 RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
@@ -160,6 +160,7 @@ RULES = {
     "image_hash": "",
     "tables": "",
     "mesh": "jax",
+    "processes": "jax",
     "state": "mesh jax flax optax",
     "update": "mesh jax flax",
     "encode": "views.compose model mesh jax flax",

@@ -17,7 +17,7 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
-from histo_simclr import checkpoint, pictures, workdir
+from histo_simclr import checkpoint, pictures, processes, workdir
 from histo_simclr import mesh as meshes
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import extract, labelled, metrics, splits
@@ -44,7 +44,7 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
             where="config.checkpoint",
             way_out="set --config.checkpoint=WORKDIR of a pretraining run",
         )
-    meshes.start()
+    processes.start()
     record_set, unprepared = config.records, config.records.startswith("tfds:")
     step_dir = checkpoint.resolve(config.checkpoint)
     settings = {

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import jax
 import ml_collections
-import numpy as np
 from jax.experimental import multihost_utils
 
 from histo_simclr import (
     checkpoint,
     fingerprint,
     optimizer,
+    processes,
     provenance,
     records,
     state,
@@ -50,7 +50,7 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
     Raises:
       InputError: bad configuration, data or workdir; a loss that is not finite; a full disk.
     """
-    meshes.start()
+    processes.start()
     mesh = meshes.make()
     config.precision = meshes.compute_dtype(config.precision).name  # what was done, not "auto"
     rows, mix = records.load_mix(config.data.mix)
@@ -198,6 +198,7 @@ def train(
         contextlib.closing(told),
         batches_of(rows, config, first, plan.total_steps, mesh, watch) as batches,
         terminated() as stop,
+        processes.ending_together(),
         jax.transfer_guard("disallow"),
     ):
         if not first and program.begin.arrays:
@@ -211,7 +212,7 @@ def train(
             if len(window) > update.AHEAD:
                 jax.block_until_ready(window[-1 - update.AHEAD])
             last, logs = done == plan.total_steps, due or done % config.run.log_every == 0
-            stops = stop(agree=logs)
+            stops = stop(done)
             saves = last or stops or is_due(done, config.run)
             if saves or logs:
                 summary = telemetry.summarize(jax.device_get(window), done, saved.latest())
@@ -302,22 +303,19 @@ def origin(
 
 
 @contextlib.contextmanager
-def terminated() -> Iterator[Callable[..., bool]]:
-    """Turns SIGTERM into a question to ask once a step: `stop(agree=…)`.
+def terminated() -> Iterator[Callable[[int], bool]]:
+    """Turns SIGTERM into a question to ask after every step: `stop(step)`.
 
-    Saving is collective, so several processes must stop at the same step: they ask each other, at
-    the steps where all of them call with agree=True.
+    Saving is collective, so several processes must stop at the same step. JAX sees to that: from
+    its start it catches SIGTERM, tells the other processes, and in the background they agree on a
+    step that none of them has reached yet.
     """
-    came = []
-    before = signal.signal(signal.SIGTERM, lambda *_: came.append(True))
-
-    def stop(*, agree: bool) -> bool:
-        if jax.process_count() == 1 or not agree:
-            return bool(came) and jax.process_count() == 1
-        with jax.transfer_guard("allow"):
-            return bool(multihost_utils.process_allgather(np.array(bool(came))).any())
-
+    alone, came = jax.process_count() == 1, []
+    before = signal.getsignal(signal.SIGTERM)
+    if alone:
+        signal.signal(signal.SIGTERM, lambda *_: came.append(True))
     try:
-        yield stop
+        yield (lambda _: bool(came)) if alone else multihost_utils.reached_preemption_sync_point
     finally:
-        signal.signal(signal.SIGTERM, before)
+        # JAX's own, which Python cannot put back, would swallow what comes after the last step.
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

@@ -20,7 +20,7 @@ import ml_collections
 import numpy as np
 
 from histo_simclr import mesh as meshes
-from histo_simclr import provenance, records, workdir
+from histo_simclr import processes, provenance, records, workdir
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import checks
 from histo_simclr.looks import look as looks
@@ -48,7 +48,7 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
       InputError: encoders, tasks, settings or workdir that cannot be used, or a leak. What was
         computed before stays in the workdir.
     """
-    meshes.start()
+    processes.start()
     if jax.process_count() > 1:
         raise InputError(
             f"started in {jax.process_count()} processes",
