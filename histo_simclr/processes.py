@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 
 from histo_simclr.errors import InputError
 
@@ -66,6 +67,9 @@ def start() -> None:
             heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=END,
         )
+        # On CPU they connect in their first collective, and all must come to it within 30 s: now
+        # they are together, later one may still compile.
+        multihost_utils.sync_global_devices("start")
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"this process cannot join the job ({_short(error)})",
@@ -136,7 +140,7 @@ def ending_together() -> Iterator[None]:
         code = 1
         if isinstance(error, InputError):
             code, said = 2, f"error: {error}\n"
-        elif isinstance(error, RuntimeError) and _LOST.search(str(error)):
+        elif isinstance(error, (RuntimeError, ValueError)) and _LOST.search(str(error)):
             said = f"error: {_lost(_short(error))}\n"
         else:
             said = "".join(traceback.format_exception(error))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -23,21 +24,41 @@ WITHOUT = {
 
 
 class Program:
-    """Starts `python main.py` as a user would, from the repository root."""
+    """Starts `python main.py` as a user would, from the repository root; or another script."""
 
     def __init__(self, root):
         self._root = root
 
-    def start(self, *arguments, devices: int = 1, environment=None) -> subprocess.Popen:
+    def start(
+        self, *arguments, devices: int = 1, environment=None, script="main.py"
+    ) -> subprocess.Popen:
         flags = f"--xla_force_host_platform_device_count={devices}"
         return subprocess.Popen(
-            [sys.executable, "main.py", *map(str, arguments)],
+            [sys.executable, str(script), *map(str, arguments)],
             cwd=self._root,
             env=os.environ | {"XLA_FLAGS": flags} | (environment or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def start_job(
+        self, *arguments, processes: int, devices: int = 1, script="main.py"
+    ) -> list[subprocess.Popen]:
+        """Several processes on loopback, `devices` each, which a launcher's variables announce."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        job = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes)}
+        return [
+            self.start(
+                *arguments,
+                devices=devices,
+                environment=job | {"JAX_PROCESS_ID": str(number)},
+                script=script,
+            )
+            for number in range(processes)
+        ]
 
     def run(self, *arguments, devices: int = 1, environment=None) -> subprocess.CompletedProcess:
         process = self.start(*arguments, devices=devices, environment=environment)
