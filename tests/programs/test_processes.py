@@ -81,7 +81,7 @@ def killed(program, arguments_of, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("killed")
     first, second = program.start_job(*arguments_of(workdir), processes=2)
     end = time.monotonic() + 300
-    while not any((workdir / "checkpoints").glob("[0-9]*")):
+    while not any(each.name.isdigit() for each in (workdir / "checkpoints").glob("*")):
         assert time.monotonic() < end, "timed out"
         assert first.poll() is None, outputs((first, second))
         time.sleep(0.02)
