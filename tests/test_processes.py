@@ -26,7 +26,10 @@ def test_three_variables_announce_a_job():
     "environment",
     [
         {"SLURM_NTASKS": "2", "SLURM_STEP_ID": "0"},
-        {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://10.96.0.1:34911"},
+        {
+            "OMPI_COMM_WORLD_SIZE": "2",
+            "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://10.96.0.1:34911",
+        },
         {"TPU_WORKER_HOSTNAMES": "t-0,t-1"},
         {"TPU_PROCESS_ADDRESSES": "t-0:8471,t-1:8471"},
         {"TPU_WORKER_HOSTNAMES": "t-0", "MEGASCALE_NUM_SLICES": "2"},
