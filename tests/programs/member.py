@@ -73,13 +73,15 @@ def trained(mix: Path, folder: Path, last: int, mesh: jax.sharding.Mesh) -> dict
         sharding=meshes.replicated(mesh),
     )
     views = configs.load(str(CONFIG)).views.to_dict() | {"px": 16}
-    advance = step.compile_step(
-        mesh,
+    bound = functools.partial(
+        step.pretrain_step,
         graph=split.graph,
-        views=functools.partial(compose.two_views, **views, dtype=jnp.float64),
+        views=functools.partial(compose.random_views, **views, dtype=jnp.float64),
         loss_of=functools.partial(objective.nt_xent, temperature=0.5),
         rate=rate,
+        microbatches=1,
     )
+    advance = update.compile_step(bound, mesh)
     saved = checkpoint.Checkpoints(folder, keep=5, keep_every=0)
     arrays, first = split.arrays, saved.latest() or 0
     if first:
