@@ -32,7 +32,8 @@ class Program:
     def start(
         self, *arguments, devices: int = 1, environment=None, script="main.py"
     ) -> subprocess.Popen:
-        flags = f"--xla_force_host_platform_device_count={devices}"
+        asked = f"--xla_force_host_platform_device_count={devices}"
+        flags = f"{os.environ.get('XLA_FLAGS', '')} {asked}"
         return subprocess.Popen(
             [sys.executable, str(script), *map(str, arguments)],
             cwd=self._root,

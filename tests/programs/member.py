@@ -133,6 +133,8 @@ def main(mix: Path, folder: Path, last: int) -> None:
     multihost_utils.sync_global_devices("written")
     with processes.ending_together():
         if jax.process_index() == 0:
+            if jax.process_count() == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
             raise InputError("is made up", where="process 0", way_out="none")
         multihost_utils.sync_global_devices("never")
 
