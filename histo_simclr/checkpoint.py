@@ -6,6 +6,7 @@ asynchronous and atomic: a step's folder has its final name only when whole.
 
 import hashlib
 import json
+import logging
 import shutil
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from flax import nnx
+from jax.experimental import multihost_utils
 
 from histo_simclr import checkpoint_items as items
 from histo_simclr import fingerprint, state
@@ -23,6 +25,8 @@ from histo_simclr.provenance import Provenance
 
 FOLDER = "checkpoints"  # in a workdir
 PATIENCE = 10.0  # seconds for the threads of a save that failed
+
+log = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -36,6 +40,7 @@ class Checkpoints:
 
     def __init__(self, workdir: Path, *, keep: int, keep_every: int):
         items.silence_abandoned_io()
+        items.count_by_steady_clock()
         self.folder = workdir.absolute() / FOLDER
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
@@ -87,6 +92,50 @@ class Checkpoints:
         path = self.folder / str(step)
         stored, provenance = items.restore(path, state.parts(arrays))
         return state.join(arrays, stored), provenance
+
+    def resume(self, arrays: nnx.State) -> tuple[int, nnx.State]:
+        """Step and state of the newest whole checkpoint, laid out like `arrays`; 0 without any.
+
+        Newer ones, which are damaged, are set aside with a warning each; nothing is removed.
+
+        Raises:
+          InputError: another architecture or optimizer, or none of the checkpoints is whole.
+        """
+        damaged: list[items.Damaged] = []
+        for step in sorted(items.steps_in(self.folder), reverse=True):
+            try:
+                restored, _ = self.restore(step, arrays)
+            except items.Damaged as error:
+                damaged.append(error)
+                continue
+            self._set_aside(damaged, step)
+            return step, restored
+        if damaged:
+            raise damaged[0]
+        return 0, arrays
+
+    def _set_aside(self, damaged: list[items.Damaged], step: int) -> None:
+        if not damaged:
+            return
+        if jax.process_index() == 0:
+            for each in damaged:
+                aside = items.set_aside(Path(each.where)).name
+                log.warning(
+                    "%s: %s; set aside as %s, goes on from step %d",
+                    each.where,
+                    each.what,
+                    aside,
+                    step,
+                )
+        # All have restored `step` by now, so that nobody is still reading what was renamed.
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints are set aside")
+        self._manager.reload()
+
+    def check(self) -> None:
+        """InputError when the save under way has failed, which the next one would find out late."""
+        with items.naming_disk_trouble(self.folder):
+            self._manager.check_for_errors()
 
     def wait(self) -> None:
         """Returns when everything saved is on disk; InputError when that failed."""
@@ -157,6 +206,7 @@ def write_encoder(folder: Path, encoder: ResNet, provenance: Provenance) -> Path
     metadata = items.metadata_of(0, parts, provenance, fingerprint.to_json(features))
     saves = {name: ocp.args.PyTreeSave(tree) for name, tree in parts.items()}
     items.silence_abandoned_io()
+    items.count_by_steady_clock()
     partial = folder.with_name(f".{folder.name}.partial")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

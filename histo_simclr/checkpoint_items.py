@@ -6,12 +6,15 @@ of every leaf, and one of itself; they are compared before anything restored is 
 
 import contextlib
 import errno
+import itertools
 import json
 import logging
 import os
 import re
 import shutil
 import sys
+import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,9 @@ import google_crc32c
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint._src.futures import future, signaling_client
 
+from histo_simclr import out_of_memory
 from histo_simclr.errors import InputError
 from histo_simclr.provenance import Provenance
 
@@ -35,6 +40,10 @@ _ON_THE_WAY = 2**25
 _ORBAX = Path(ocp.__file__).parent
 
 
+class Damaged(InputError):
+    """What a step's folder holds is torn or changed: an earlier one may still be whole."""
+
+
 def restore(
     path: Path, targets: dict[str, Any], *, partial: dict[str, str] | None = None
 ) -> tuple[dict[str, Any], Provenance]:
@@ -46,7 +55,8 @@ def restore(
       partial: item → top-level name that may be stored without being wanted.
 
     Raises:
-      InputError: keys, shapes or dtypes differ from the targets', or bytes changed on disk.
+      InputError: keys, shapes or dtypes differ from the targets'.
+      Damaged: a file is torn or missing, or bytes changed on disk.
     """
     metadata = read_metadata(path)
     for item, tree in targets.items():
@@ -79,7 +89,11 @@ def _read_item(path: Path, item: str, structs: Any) -> Any:
             )
     except DAMAGE as error:
         silence_abandoned_io()
-        raise _damaged(path, f"{item} cannot be read: {reason(error)}") from error
+        if out_of_memory.is_meant(error):
+            raise
+        # Orbax says which slice of which of tensorstore's objects, and why only below that.
+        why = reason(error.__cause__ or error)
+        raise _damaged(path, f"{item} cannot be read: {why}") from error
 
 
 def sparing_handler(tree: Any) -> ocp.PyTreeCheckpointHandler:
@@ -116,12 +130,26 @@ def silence_abandoned_io() -> None:
     logging.getLogger("absl").addFilter(
         lambda record: not Path(record.pathname).is_relative_to(_ORBAX)
     )
+    # The same of arrays that had failed by then; nothing else here uses asyncio.
+    logging.getLogger("asyncio").addFilter(
+        lambda record: "exception was never retrieved" not in record.getMessage()
+    )
     hook.silences_abandoned_io = True
     sys.unraisablehook = hook
 
 
+def count_by_steady_clock() -> None:
+    """Has orbax count its timeouts by a clock that nobody sets.
+
+    It reads them off the wall clock: one that is set right while a checkpoint is written ends the
+    save as timed out.
+    """
+    steady = types.SimpleNamespace(time=time.monotonic, sleep=time.sleep)
+    future.time = signaling_client.time = steady
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata of one step's folder, its checksum compared; InputError when damaged."""
+    """The metadata of one step's folder, its checksum compared; Damaged when it is."""
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
             metadata = checkpointer.restore(path / "metadata", args=ocp.args.JsonRestore())
@@ -185,12 +213,21 @@ def _check_same_leaves(
         )
 
 
-def _damaged(path: Path, what: str) -> InputError:
+def _damaged(path: Path, what: str) -> Damaged:
     before = [
         step for step in steps_in(path.parent) if path.name.isdigit() and step < int(path.name)
     ]
     goes_on = f"to go on from step {max(before)}" if before else "and start anew"
-    return InputError(f"damaged checkpoint: {what}", where=path, way_out=f"remove it {goes_on}")
+    return Damaged(f"damaged checkpoint: {what}", where=path, way_out=f"remove it {goes_on}")
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a damaged step's folder so that nothing takes it for a checkpoint; its new place."""
+    names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
+    aside = next(each for name in names if not (each := path.with_name(name)).exists())
+    with naming_disk_trouble(path.parent):
+        path.rename(aside)
+    return aside
 
 
 def steps_in(folder: Path) -> list[int]:

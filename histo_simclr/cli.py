@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 
+from histo_simclr import out_of_memory
 from histo_simclr.errors import InputError
 
 # name → module with `add_arguments` and `run`, and what it does; data flows down the list.
@@ -28,6 +29,8 @@ COMMANDS = {
         "how fast input, views, step and probe run here; what the step costs",
     ),
 }
+# What needs less memory, where a flag decides it.
+LEVERS = {"embed": "set a smaller --batch-size", "bench": "set a smaller --batch"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,8 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which it announces; we only decode by it
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     try:
-        args = parser(command_of(arguments)).parse_args(arguments)
-        code = args.run(args)
+        command = command_of(arguments)
+        args = parser(command).parse_args(arguments)
+        levers = LEVERS.get(command, "close other programs, or take a machine with more memory")
+        with out_of_memory.naming(levers):
+            code = args.run(args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -113,13 +113,16 @@ def find(
 
 def _of_resumed(source: str, place: Path) -> dict[str, Any] | None:
     """What the run itself noted, where it has a checkpoint and was started from the same source."""
-    if not checkpoint.is_checkpoint(place):
-        return None
-    provenance = checkpoint.read_provenance(checkpoint.resolve(place))
-    # Moved, or another: its digest will tell.
-    if dict(provenance.config).get("init_from") != source:
-        return None
-    return provenance.origin.get("init_from")
+    folder = place / checkpoint.FOLDER
+    for step in sorted(checkpoint_items.steps_in(folder), reverse=True):
+        try:
+            provenance = checkpoint.read_provenance(folder / str(step))
+        except checkpoint_items.Damaged:  # the run goes on from an earlier one, and says so
+            continue
+        # Moved, or another: its digest will tell.
+        same = dict(provenance.config).get("init_from") == source
+        return provenance.origin.get("init_from") if same else None
+    return None
 
 
 def _open(source: str) -> tuple[ResNet, Provenance, Path | None]:

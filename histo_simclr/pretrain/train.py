@@ -29,7 +29,7 @@ from histo_simclr import mesh as meshes
 from histo_simclr.evaluate import labelled, linear_eval
 from histo_simclr.input import device, feed, order, reader
 from histo_simclr.model.simclr import SimCLR
-from histo_simclr.pretrain import objective, online, preview, questions, report, start, step
+from histo_simclr.pretrain import ending, objective, online, preview, questions, report, start, step
 from histo_simclr.views import compose
 
 OBJECTIVES = {"nt_xent": objective.nt_xent, "dcl": objective.dcl}
@@ -50,6 +50,11 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
     Raises:
       InputError: bad configuration, data or workdir; a loss that is not finite; a full disk.
     """
+    with ending.at_sigterm() as end:
+        _run(config, place, end)
+
+
+def _run(config: ml_collections.ConfigDict, place: Path, end: ending.Ending) -> None:
     processes.start()
     mesh = meshes.make()
     config.precision = meshes.compute_dtype(config.precision).name  # what was done, not "auto"
@@ -97,8 +102,9 @@ def run(config: ml_collections.ConfigDict, place: Path) -> None:
         )
         with contextlib.closing(judge):
             source = origin(config, mix, begin.record)
-            whole = train(program, rows, config, plan, mesh, source, place, judge)
+            whole = train(program, rows, config, plan, mesh, source, place, judge, end)
         if whole:
+            end.release()
             report.draw_curves(place, config.batch_size)
             evaluate(config, mesh, place)
             if first:
@@ -170,6 +176,7 @@ def train(
     source: provenance.Provenance,
     place: Path,
     judge: online.Online,
+    end: ending.Ending,
 ) -> bool:
     """The loop: from the newest checkpoint to the last step, which is saved.
 
@@ -177,9 +184,8 @@ def train(
       False when SIGTERM ended the run early (saved, to be resumed), else True.
     """
     saved = checkpoint.Checkpoints(place, keep=config.run.keep, keep_every=config.run.keep_every)
-    arrays, first = program.split.arrays, saved.latest() or 0
+    first, arrays = saved.resume(program.split.arrays)
     if first:
-        arrays, _ = saved.restore(first, arrays)
         report.say(f"resumed from step {first} of {place}")
     else:
         arrays = program.begin.into(arrays)
@@ -206,6 +212,7 @@ def train(
         for done in range(first + 1, plan.total_steps + 1):
             patches = batches.next(pending=(window[-1:], judge.dispatched))
             arrays, metrics = program.step(arrays, patches, program.seed_key)
+            end.hold()  # compiled, so that there is a step to save
             due = judge.is_due(done)
             answers = judge.start(done, arrays[0]["encoder"]) if due else None
             window.append(metrics)
@@ -222,6 +229,7 @@ def train(
                     done, summary, wait_fraction=waited, corrupt_records=corrupt, answers=answers
                 )
                 window.clear()
+                saved.check()
             if saves:
                 told.flush()  # resumed from here, no line up to here comes again
                 features = fingerprint.of_training(arrays[0]["encoder"], source)
