@@ -18,6 +18,12 @@ from histo_simclr.errors import InputError
 FREE = "run"
 
 
+# Far beyond any use, and still numbers that float32 and int32 hold: of keys, and of all others.
+_LARGEST = {"seed": 2**32 - 1, "online.seed": 2**32 - 1, "evaluation.seed": 2**32 - 1}
+_LARGEST |= dict.fromkeys(("views.px", "model.hidden", "model.out"), 2**16)
+_LARGEST_NUMBER = 2**30
+
+
 class Plan(NamedTuple):
     """Sizes that follow from the configuration and the mix, in optimizer steps."""
 
@@ -117,6 +123,8 @@ def check(config: ml_collections.ConfigDict, *, devices: int, mix_px: int) -> No
     Raises:
       InputError: names the key and the way out.
     """
+    flat = dict(_flatten(config.to_dict()))
+    _check_numbers(flat)
     if config.batch_size < 2:
         raise InputError(
             f"batch of {config.batch_size} has nothing to contrast",
@@ -136,7 +144,6 @@ def check(config: ml_collections.ConfigDict, *, devices: int, mix_px: int) -> No
             where=config.data.mix,
             way_out=f"set --config.data.px={mix_px}, or mix record sets of {config.data.px} px",
         )
-    flat = dict(_flatten(config.to_dict()))
     _check_choices(flat)
     _check_ranges(flat)
     _check_compute(config, devices)
@@ -185,10 +192,31 @@ def _check_compute(config: ml_collections.ConfigDict, devices: int) -> None:
         )
 
 
+def _check_numbers(flat: dict[str, Any]) -> None:
+    """Numbers that a run can count with, wherever the configuration holds one."""
+    for key, value in flat.items():
+        for each in value if isinstance(value, tuple | list) else [value]:
+            is_number = isinstance(each, int | float)
+            if isinstance(value, tuple | list) and not is_number and not _holds_text(key):
+                what = "must be numbers"
+            elif is_number and not abs(each) <= _LARGEST.get(key, _LARGEST_NUMBER):
+                what = f"must be finite and at most {_LARGEST.get(key, _LARGEST_NUMBER):g}"
+            else:
+                continue
+            raise InputError(
+                f"{what}, is {value}", where=f"config.{key}", way_out=f"set --config.{key}=…"
+            )
+
+
+def _holds_text(key: str) -> bool:
+    return key in ("evaluation.records", "evaluation.floors")
+
+
 def _check_ranges(flat: dict[str, Any]) -> None:
     positive = ("objective.temperature", "optimizer.base_rate", "epochs", "views.px")
     positive += ("run.log_every", "run.checkpoint_every", "run.keep", "run.prefetch")
     positive += ("online.every", "online.patches", "online.neighbors", "online.strength")
+    positive += ("model.hidden", "model.out")
     shares = [key for key in flat if key.endswith(("_probability", "_flip", "quarter_turn"))]
     # Ascending pairs (low, high), low above 0, high at most as given.
     pairs = {
@@ -208,7 +236,11 @@ def _check_ranges(flat: dict[str, Any]) -> None:
     ]
     rules += [
         (key, flat[key] >= 0, "must be 0 or more")
-        for key in ("seed", "warmup_epochs", "run.keep_every", "online.seed", "online.mix_patches")
+        for key in (
+            *("seed", "warmup_epochs", "run.keep_every", "online.seed", "online.mix_patches"),
+            *(f"views.{name}" for name in ("brightness", "contrast", "saturation", "hue")),
+            *("views.jitter_strength", "optimizer.momentum", "optimizer.weight_decay"),
+        )
     ]
     holdout = flat["online.holdout"]
     rules += [("online.holdout", 0 < holdout < 1, "must be between 0 and 1")]

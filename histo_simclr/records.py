@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import google_crc32c
 import numpy as np
 
+from histo_simclr import typed
 from histo_simclr.errors import InputError
 
 # What a record says about its patch besides `image` (encoded JPEG or PNG bytes) and the optional
@@ -41,6 +42,13 @@ PERCEPTUAL_FIELD = "perceptual_hash"
 # Per channel, of pixels in [0, 1]: a mix's statistics come from these without decoding anything.
 MOMENT_FIELDS = ("mean_r", "mean_g", "mean_b", "square_r", "square_g", "square_b")
 
+
+# Of the files' contents, what is read here and by all who are given it.
+_SET_FORM = {"px": int}
+_COHORT_FORM = {"organ": str, "stain": str, "license": str, "commercial_use": str, "mpp": [float]}
+_MIX_FORM = {"shards": [str], "px": int, "size": int, "digest": str, "cohorts": {str: _COHORT_FORM}}
+_LARGEST_PX = 2**16
+_AGAIN = "make the folder again"
 
 # Folders between one that is given and those with manifests: group, cohort, version.
 _DEPTH = 3
@@ -140,8 +148,17 @@ def load_record_set(path: str | Path, split: str) -> RecordSet:
     """
     path = resolve_record_set(path)
     info = read_json(path / "record_set.json", "px", "class_names")
+    typed.check(info, _SET_FORM, where=path / "record_set.json", way_out=_AGAIN)
+    for name in ("class_names", "mask_class_names"):
+        if info.get(name) is not None:
+            typed.check(info, {name: [str]}, where=path / "record_set.json", way_out=_AGAIN)
     columns = read_parquet(path / "manifest.parquet")
-    splits = sorted(set(columns["split"]))
+    needed = (*LOCATION_FIELDS, *PROVENANCE_FIELDS, *(["label"] if info["class_names"] else []))
+    if missing := [name for name in needed if name not in columns]:
+        raise InputError(
+            f"lacks {', '.join(missing)}", where=path / "manifest.parquet", way_out=_AGAIN
+        )
+    splits = sorted(set(columns["split"].astype(str)))
     if split not in splits:
         raise InputError(
             f"no split {split!r}, only {', '.join(splits)}",
@@ -150,14 +167,8 @@ def load_record_set(path: str | Path, split: str) -> RecordSet:
         )
     columns = {name: values[columns["split"] == split] for name, values in columns.items()}
     names, shard = np.unique(columns["shard"].astype(str), return_inverse=True)
-    rows = Rows(
-        shards=tuple(str(path / name) for name in names),
-        shard=shard.astype(np.int32),
-        offset=columns["offset"].astype(np.int64),
-        length=columns["length"].astype(np.int64),
-        crc=columns["crc"].astype(np.uint32),
-        px=int(info["px"]),
-    )
+    shards = tuple(str(path / name) for name in names)
+    rows = _rows(shards, columns | {"shard": shard}, info["px"], path / "manifest.parquet")
     return RecordSet(
         path,
         rows,
@@ -181,7 +192,8 @@ def load_mix(path: str | Path) -> tuple[Rows, dict[str, Any]]:
             where=path,
             way_out="give a folder that `histo-simclr mix` wrote (it holds mix.json)",
         )
-    info = read_json(path / "mix.json", "shards", "px", "digest", "cohorts")
+    info = read_json(path / "mix.json")
+    typed.check(info, _MIX_FORM, where=path / "mix.json", way_out=_AGAIN)
     columns = read_parquet(path / "index.parquet", ["shard", "offset", "length", "crc"])
     shards = tuple(str((path / name).resolve()) for name in info["shards"])
     missing = [name for name in shards if not Path(name).is_file()]
@@ -191,15 +203,37 @@ def load_mix(path: str | Path) -> tuple[Rows, dict[str, Any]]:
             where=missing[0],
             way_out=f"move the record sets back to where {path} expects them, or mix again",
         )
-    rows = Rows(
-        shards=shards,
-        shard=columns["shard"].astype(np.int32),
-        offset=columns["offset"].astype(np.int64),
-        length=columns["length"].astype(np.int64),
-        crc=columns["crc"].astype(np.uint32),
-        px=int(info["px"]),
-    )
+    rows = _rows(shards, columns, info["px"], path / "index.parquet")
+    if len(rows) != info["size"]:
+        raise InputError(
+            f"holds {len(rows):,} rows, mix.json says {info['size']:,}",
+            where=path / "index.parquet",
+            way_out=_AGAIN,
+        )
     return rows, info
+
+
+def _rows(shards: tuple[str, ...], columns: dict[str, np.ndarray], px: int, where: Path) -> Rows:
+    """Rows of plausible byte ranges; whether they hold what was meant, checksums tell."""
+    top = {"shard": len(shards) - 1, "offset": 2**62, "length": 2**31 - 1, "crc": 2**32 - 1}
+    located = {}
+    for name, largest in top.items():
+        values = columns[name]
+        whole = np.issubdtype(values.dtype, np.integer)  # nulls make floats or objects
+        if not whole or (len(values) and not 0 <= values.min() <= values.max() <= largest):
+            what = f"column {name} holds what is no whole number from 0 to {largest}"
+            raise InputError(what, where=where, way_out=_AGAIN)
+        located[name] = values
+    if not 0 < px <= _LARGEST_PX:
+        raise InputError(f"patches of {px} px", where=where.parent, way_out=_AGAIN)
+    return Rows(
+        shards=shards,
+        shard=located["shard"].astype(np.int32),
+        offset=located["offset"].astype(np.int64),
+        length=located["length"].astype(np.int64),
+        crc=located["crc"].astype(np.uint32),
+        px=px,
+    )
 
 
 def masked_crc(data: bytes) -> int:
@@ -215,14 +249,12 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
     """Content of a JSON file; InputError when absent, torn or without one of the keys."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"cannot be read ({error})", where=path, way_out="make the folder again"
-        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot be read ({error})", where=path, way_out=_AGAIN) from error
     if not isinstance(content, dict):
-        raise InputError("is no JSON object", where=path, way_out="make the folder again")
+        raise InputError("is no JSON object", where=path, way_out=_AGAIN)
     if missing := [key for key in keys if key not in content]:
-        raise InputError(f"lacks {', '.join(missing)}", where=path, way_out="make the folder again")
+        raise InputError(f"lacks {', '.join(missing)}", where=path, way_out=_AGAIN)
     return content
 
 
@@ -244,13 +276,11 @@ def read_parquet(
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path, columns=names)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(
-            f"cannot be read ({error})", where=path, way_out="make the folder again"
-        ) from error
-    table = table if rows is None else table.take(rows)
-    return {name: table[name].to_numpy() for name in table.column_names}
+        table = pyarrow.parquet.read_table(path, columns=names, page_checksum_verification=True)
+        table = table if rows is None else table.take(rows)
+        return {name: table[name].to_numpy() for name in table.column_names}
+    except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read ({error})", where=path, way_out=_AGAIN) from error
 
 
 def _version(name: str) -> tuple[int, ...]:

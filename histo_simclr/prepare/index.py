@@ -43,7 +43,8 @@ def write(
     """
     shards: dict[str, int] = {}
     pixels, sets = Pixels(), []
-    with pyarrow.parquet.ParquetWriter(file, INDEX_SCHEMA, compression="zstd") as writer:
+    options = {"compression": "zstd", "write_page_checksum": True}
+    with pyarrow.parquet.ParquetWriter(file, INDEX_SCHEMA, **options) as writer:
         for each, rows in zip(found, chosen, strict=True):
             base = Path(os.path.relpath(each.path.resolve(), out.resolve()))
             counts = Counts(("organ", "stain", "mpp"))

@@ -97,7 +97,11 @@ class ManifestWriter:
         with (
             pyarrow.parquet.ParquetFile(self._part) as source,
             pyarrow.parquet.ParquetWriter(
-                target_file, self._final, compression="zstd", use_dictionary=_FEW_VALUES
+                target_file,
+                self._final,
+                compression="zstd",
+                use_dictionary=_FEW_VALUES,
+                write_page_checksum=True,
             ) as target,
         ):
             for group in range(source.num_row_groups):
