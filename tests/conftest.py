@@ -40,6 +40,11 @@ def golden_dir() -> Path:
     return GOLDEN
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The whole of tests/faults, and how often programs are killed in it."""
+    parser.addoption("--kills", type=int, default=0, help="of tests/faults, in all; 0: the quick")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Programs first: they take longest, and the other worker fills up with the rest meanwhile."""
     items.sort(key=lambda item: "programs" not in item.path.parts)
