@@ -30,7 +30,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.hidden = 512  # projection head 512-512-128, ReLU: paper, from its released weights
     config.model.out = 128  # paper, from its released weights
 
-    # Memory and speed: the same method, other roundings. What each costs: docs/benchmarks.md.
+    # Memory and speed; what each gives and costs: docs/benchmarks.md. All but microbatches change
+    # roundings only: free to differ when a run is resumed.
     config.compute = ml_collections.ConfigDict()
     config.compute.space_to_depth = False  # the stem's 7x7 convolution as 4x4 on blocks of 2x2 px
     # Kept for the gradients: "none" recomputes nothing; "convolutions" keeps what convolutions give

@@ -16,6 +16,9 @@ from histo_simclr.errors import InputError
 
 # Sub-config of keys that change neither the numbers nor their order: free to differ at a resume.
 FREE = "run"
+# Keys of `compute` that change roundings only, as another number of devices does: free as well, so
+# that a run that does not fit into memory can go on with less.
+ROUNDINGS = ("space_to_depth", "remat", "similarity_rows")
 
 
 # Far beyond any use, and still numbers that float32 and int32 hold: of keys, and of all others.
@@ -272,6 +275,8 @@ def identity(
     for key in (FREE, "note", "evaluation", "online", "init_from"):
         content.pop(key, None)
     content["data"].pop("mix")
+    for key in ROUNDINGS:
+        content["compute"].pop(key)
     started = {"init_from": init_from} if init_from else {}
     return content | {"mix_digest": mix_digest} | started
 

@@ -16,8 +16,8 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Half of the tests' time is compiling. LLVM's higher levels add a third to that of a train step (CPU
-# seconds 21 → 14) and make it no faster; its numbers are the same bits.
+# Half of the tests' time is compiling. LLVM's higher levels add half to that of a train step (CPU
+# seconds 14 → 21) and make it no faster; its numbers are the same bits.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 import jax

@@ -188,6 +188,7 @@ def test_identity_ignores_free_keys_and_where_the_mix_lies():
     second.evaluation.records = ()
     second.online.records = ""
     second.online.every = 7
+    second.compute.remat, second.compute.similarity_rows = "blocks", 8
     assert configs.identity(first, mix_digest="d") == configs.identity(second, mix_digest="d")
     assert configs.differing_keys(
         configs.identity(first, mix_digest="d"), configs.identity(first, mix_digest="e")
