@@ -1,6 +1,7 @@
 """What each lever of speed and memory gives on this machine, on and off in turn.
 
 python docs/levers.py bench MIX       levers of the step and of the input, by `histo-simclr bench`
+python docs/levers.py loops           convolutions in turn, and in a loop of XLA's CPU compiler
 python docs/levers.py kept            activations kept for the gradients, by JAX's own account
 python docs/levers.py similarities    memory and time of the loss with similarities in blocks
 python docs/levers.py state           memory that donating the state spares
@@ -30,11 +31,16 @@ from histo_simclr.model import resnet
 from histo_simclr.pretrain import objective
 from histo_simclr.views import compose
 
-ROUNDS = 2
 STEP = ("step", "--config=configs/resnet18_mix.py", "--batch=32", "--steps=6", "--warmup=2")
 VIEWS = ("views", "--px=224", "--batch=16", "--steps=10", "--warmup=2")
 INPUT = ("input", "--config=configs/resnet18_mix.py", "--steps=40", "--warmup=5")
 WHOLE = ("end-to-end", "--config=configs/resnet18_mix.py", "--batch=32", "--steps=8", "--warmup=2")
+# Name, side of the map, channels in and out, kernel, stride: ResNet-18 at 80 px.
+CONVOLUTIONS = [
+    ("stem, 7x7 at stride 2", 80, 3, 64, 7, 2),
+    ("layer1, 3x3", 20, 64, 64, 3, 1),
+    ("layer4, 3x3", 3, 512, 512, 3, 1),
+]
 # Name, the case, what it is set to; indented: compared with the line above that is not.
 LEVERS = [
     ("step", STEP, ""),
@@ -56,19 +62,14 @@ LEVERS = [
 
 
 def bench(mix: str) -> None:
-    """Each lever beside its case without it, alternating; ratios of medians over rounds."""
-    found = [[] for _ in LEVERS]
-    for _ in range(ROUNDS):
-        for (_, case, setting), each in zip(LEVERS, found, strict=True):
-            each.append(_bench(case, setting, mix))
+    """Each lever beside its case without it; ratios."""
     print("| lever | CPU time | time of a step | temporaries |")
     print("|---|---|---|---|")
     base = ()
-    for (name, *_), each in zip(LEVERS, found, strict=True):
-        cpu, wall, temporaries = (
-            median(result.get(key) or 0 for result in each)
-            for key in ("cpu_ms_per_image", "step_ms_median", "temp_mib")
-        )
+    for name, case, setting in LEVERS:
+        found = _bench(case, setting, mix)
+        keys = ("cpu_ms_per_image", "step_ms_median", "temp_mib")
+        cpu, wall, temporaries = (found.get(key) or 0 for key in keys)
         if not name.startswith(" "):
             base = cpu, wall, temporaries
             print(f"| {name} | {cpu:.2f} ms an image | {wall:,.1f} ms | {temporaries:,} MiB |")
@@ -114,6 +115,42 @@ def _kept(arch: str, remat: str) -> float:
     leaves = jax.tree.leaves(jax.eval_shape(backward, params, others, views))
     of_views = [leaf for leaf in leaves if leaf.shape[:1] == (count,)]
     return sum(leaf.size * leaf.dtype.itemsize for leaf in of_views) / count
+
+
+def loops() -> None:
+    """CPU ms of convolutions of two batches of 32 maps, and of gradients: in turn, looped."""
+    options = meshes.compiler_options(meshes.make(1))
+    print("| convolution | forward | gradient of the kernel | of the maps |")
+    print("|---|---|---|---|")
+    for name, side, fan_in, out, kernel, stride in CONVOLUTIONS:
+        maps = jax.random.normal(jax.random.key(0), (2, 32, side, side, fan_in))
+        weight = jax.random.normal(jax.random.key(1), (kernel, kernel, fan_in, out))
+
+        def squares(weight, maps, stride=stride, border=kernel // 2):
+            return jnp.sum(_convolved(weight, maps, stride, border) ** 2)
+
+        cells = []
+        for program in (squares, jax.grad(squares), jax.grad(squares, argnums=1)):
+
+            def unrolled(weight, maps, program=program):
+                return [program(weight, each) for each in maps]
+
+            def looped(weight, maps, program=program):
+                return jax.lax.map(functools.partial(program, weight), maps)
+
+            times = [
+                1e3 * _cpu_seconds(jax.jit(each, compiler_options=options), weight, maps)
+                for each in (unrolled, looped)
+            ]
+            cells.append("{:,.0f}, {:,.0f}".format(*times))
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def _convolved(weight: jax.Array, maps: jax.Array, stride: int, border: int) -> jax.Array:
+    sides, layout = ((border, border),) * 2, ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        maps, weight, (stride, stride), sides, dimension_numbers=layout
+    )
 
 
 def similarities() -> None:
@@ -183,7 +220,9 @@ def _cpu_seconds(program: object, *arguments: object) -> float:
 
 
 if __name__ == "__main__":
-    choices = {each.__name__: each for each in (bench, kept, similarities, state, views, cache)}
+    choices = {
+        each.__name__: each for each in (bench, loops, kept, similarities, state, views, cache)
+    }
     if len(sys.argv) < 2 or sys.argv[1] not in choices:
         sys.exit(__doc__)
     os.chdir(Path(__file__).parents[1])

@@ -36,7 +36,7 @@ class Program:
         return subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             cwd=self._root,
-            env=os.environ | told | {"XLA_FLAGS": ""},
+            env=os.environ | told,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
