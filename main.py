@@ -17,17 +17,6 @@ from histo_simclr import config as configs
 from histo_simclr import out_of_memory
 from histo_simclr.errors import InputError
 
-# By program: what needs less memory. In pretraining the first two change roundings only, the third
-# what BatchNorm normalizes over, the last the method.
-LEVERS = {
-    "pretrain": "set --config.compute.remat=convolutions or blocks, "
-    "--config.compute.similarity_rows=N, --config.compute.microbatches=N, or a smaller "
-    "--config.batch_size",
-    "linear_eval": "set a smaller --config.batch_size",
-    "evaluate": "set a smaller --config.batch_size, or the batch_size of the protocol named "
-    "last, e.g. --config.settings.finetune.batch_size",
-}
-
 CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:preset]")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; runs/NAME[_preset] by default")
 
@@ -50,7 +39,7 @@ def main(_: list[str]) -> None:
         )
     from histo_simclr import processes
 
-    with processes.ending_together(), out_of_memory.naming(LEVERS[config.program]):
+    with processes.ending_together(), out_of_memory.naming(out_of_memory.LEVERS[config.program]):
         run(config, Path(WORKDIR.value or default_workdir(sys.argv)))
 
 

@@ -15,10 +15,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from flax import nnx
-from jax.experimental import multihost_utils
 
 from histo_simclr import checkpoint_items as items
-from histo_simclr import fingerprint, state
+from histo_simclr import fingerprint, processes, state
 from histo_simclr.errors import InputError
 from histo_simclr.model.resnet import ResNet
 from histo_simclr.provenance import Provenance
@@ -96,20 +95,31 @@ class Checkpoints:
     def resume(self, arrays: nnx.State) -> tuple[int, nnx.State]:
         """Step and state of the newest whole checkpoint, laid out like `arrays`; 0 without any.
 
-        Newer ones, which are damaged, are set aside with a warning each; nothing is removed.
+        Newer ones, which are damaged, are set aside with a warning each; nothing is removed. All
+        processes of a job take the same.
 
         Raises:
-          InputError: another architecture or optimizer, or none of the checkpoints is whole.
+          InputError: another architecture or optimizer, none of the checkpoints is whole, or the
+            processes do not see the same ones.
         """
         damaged: list[items.Damaged] = []
-        for step in sorted(items.steps_in(self.folder), reverse=True):
+        steps = sorted(items.steps_in(self.folder), reverse=True)
+        processes.agree(steps, what=f"list of checkpoints in {self.folder}")
+        for step in steps:
+            restored = None
+            error = items.Damaged(
+                "damaged for another process of the job",
+                where=self.folder / str(step),
+                way_out="see what the others say",
+            )
             try:
                 restored, _ = self.restore(step, arrays)
-            except items.Damaged as error:
-                damaged.append(error)
-                continue
-            self._set_aside(damaged, step)
-            return step, restored
+            except items.Damaged as found:
+                error = found
+            if processes.everywhere(restored is not None):
+                self._set_aside(damaged, step)
+                return step, restored
+            damaged.append(error)
         if damaged:
             raise damaged[0]
         return 0, arrays
@@ -127,9 +137,7 @@ class Checkpoints:
                     aside,
                     step,
                 )
-        # All have restored `step` by now, so that nobody is still reading what was renamed.
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("damaged checkpoints are set aside")
+        processes.everywhere(True)  # nobody looks before it is renamed
         self._manager.reload()
 
     def check(self) -> None:

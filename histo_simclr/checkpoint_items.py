@@ -40,6 +40,10 @@ _ON_THE_WAY = 2**25
 _ORBAX = Path(ocp.__file__).parent
 
 
+# Of reading: what another try may not meet.
+_NO_DAMAGE = {errno.EACCES, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
+
+
 class Damaged(InputError):
     """What a step's folder holds is torn or changed: an earlier one may still be whole."""
 
@@ -80,7 +84,7 @@ def restore(
 def _read_item(path: Path, item: str, structs: Any) -> Any:
     arguments = jax.tree.map(lambda s: ocp.ArrayRestoreArgs(sharding=s.sharding), structs)
     try:
-        with ocp.Checkpointer(sparing_handler(structs)) as checkpointer:
+        with _reader(sparing_handler(structs)) as checkpointer:
             return checkpointer.restore(
                 path / item,
                 args=ocp.args.PyTreeRestore(
@@ -92,8 +96,26 @@ def _read_item(path: Path, item: str, structs: Any) -> Any:
         if out_of_memory.is_meant(error):
             raise
         # Orbax says which slice of which of tensorstore's objects, and why only below that.
-        why = reason(error.__cause__ or error)
-        raise _damaged(path, f"{item} cannot be read: {why}") from error
+        raise _not_read(path, item, error.__cause__ or error) from error
+
+
+def _reader(handler: Any) -> ocp.Checkpointer:
+    """For this process alone: one that finds damage must not leave the others at a barrier."""
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here})
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _not_read(path: Path, item: str, error: BaseException) -> InputError:
+    """Damage; or what says nothing of the bytes on the disk."""
+    transient = isinstance(error, OSError) and error.errno in _NO_DAMAGE
+    if not (transient or "PERMISSION_DENIED" in str(error)):
+        return _damaged(path, f"{item} cannot be read: {reason(error)}")
+    return InputError(
+        f"{item} cannot be read ({reason(error)})",
+        where=path,
+        way_out="see to the disk and its permissions, then run the same command again",
+    )
 
 
 def sparing_handler(tree: Any) -> ocp.PyTreeCheckpointHandler:
@@ -151,12 +173,12 @@ def count_by_steady_clock() -> None:
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata of one step's folder, its checksum compared; Damaged when it is."""
     try:
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        with _reader(ocp.JsonCheckpointHandler()) as checkpointer:
             metadata = checkpointer.restore(path / "metadata", args=ocp.args.JsonRestore())
         if metadata.pop("crc32c") != _crc_of_json(metadata):
             raise ValueError("it does not have the checksum it was saved with")
     except DAMAGE as error:
-        raise _damaged(path, f"metadata cannot be read: {reason(error)}") from error
+        raise _not_read(path, "metadata", error) from error
     return metadata
 
 

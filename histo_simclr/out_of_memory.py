@@ -6,6 +6,16 @@ from collections.abc import Iterator
 
 from histo_simclr.errors import InputError
 
+# By program: what needs less memory. In pretraining the first two change roundings only, the third
+# what BatchNorm normalizes over, the last the method.
+LEVERS = {
+    "pretrain": "set --config.compute.remat=convolutions or blocks, "
+    "--config.compute.similarity_rows=N, --config.compute.microbatches=N, or a smaller "
+    "--config.batch_size",
+    "linear_eval": "set a smaller --config.batch_size",
+    "evaluate": "set a smaller --config.batch_size, or the batch_size of the protocol named "
+    "last, e.g. --config.settings.finetune.batch_size",
+}
 # How XLA, CUDA and TensorFlow say it, in errors without a common class.
 _SAID = re.compile(r"RESOURCE_EXHAUSTED|ResourceExhausted|out.of.memory", re.IGNORECASE)
 

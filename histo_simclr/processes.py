@@ -5,6 +5,8 @@ A job is what a launcher starts with the same command on several hosts. Knows no
 
 import contextlib
 import ctypes
+import hashlib
+import json
 import os
 import re
 import signal
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from histo_simclr.errors import InputError
@@ -27,10 +30,13 @@ HEARTBEAT = 60
 END = 3600
 
 _NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+# Exit code of a process that ends because another one was lost. Not worker.sh's 75, "saved": where
+# the other one failed for a reason, a restart would fail again.
+LOST = 76
 # How collectives and the coordination service speak of a process that is no longer there.
 _LOST = re.compile(
-    "gloo|nccl|coordination|heartbeat|barrier|socket closed|connection (reset|closed|refused)"
-    "|UNAVAILABLE|DEADLINE_EXCEEDED",
+    "gloo|nccl|coordination (service|agent)|heartbeat|barrier (timed out|failed|.*error)"
+    "|socket closed|connection (reset|closed|refused)|^(UNAVAILABLE|DEADLINE_EXCEEDED)",
     re.IGNORECASE,
 )
 _kept: list[Callable] = []  # C knows these functions only by address
@@ -44,8 +50,8 @@ def start() -> None:
     `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`.
 
     Where JAX finds that a process is lost, by its closed connection or by `HEARTBEAT` seconds of
-    silence, it aborts the others; so it does with those that do not meet within `START` seconds.
-    From here on this leaves one line and exit code 1.
+    silence, it aborts the others; from here on this leaves one line and exit code `LOST`. So it
+    does with those that do not meet within `START` seconds: one line, exit code 1.
 
     Raises:
       InputError: some of the three variables are missing or make no sense, or the port is taken.
@@ -58,7 +64,8 @@ def start() -> None:
     _say_at_abort(
         f"error: the processes of this job did not meet within {START} s (JAX's words stand "
         "above); start all of them, each with a number of its own; the first listens at "
-        f"{_NAMES[0]}, where the others must reach it"
+        f"{_NAMES[0]}, where the others must reach it",
+        code=1,
     )
     try:
         jax.distributed.initialize(
@@ -76,7 +83,7 @@ def start() -> None:
             where="start",
             way_out="start all processes anew, each with a number of its own",
         ) from error
-    _say_at_abort(f"error: {_lost('JAX ended this one; its words stand above')}")
+    _say_at_abort(f"error: {_lost('JAX ended this one; its words stand above')}", code=LOST)
 
 
 def announced(environment: Mapping[str, str]) -> dict[str, Any] | None:
@@ -129,25 +136,49 @@ def ending_together() -> Iterator[None]:
 
     Otherwise JAX and Orbax wait for the others before the exit, for up to `END` seconds, while the
     others wait for this one. What was being saved is lost; what is saved stands. Says why in one
-    line, or by a traceback where it is a defect; exit code 2 for bad input, else 1. Where this is
-    the only process, errors pass.
+    line, or by a traceback where it is a defect. Exit code 2 for bad input, `LOST` where another
+    process was lost, 130 for Ctrl-C, else 1. Where this is the only process, errors pass.
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         if not jax.distributed.is_initialized():
             raise
-        code = 1
-        if isinstance(error, InputError):
-            code, said = 2, f"error: {error}\n"
-        elif isinstance(error, (RuntimeError, ValueError)) and _LOST.search(str(error)):
-            said = f"error: {_lost(_short(error))}\n"
-        else:
-            said = "".join(traceback.format_exception(error))
-        sys.stdout.flush()
-        sys.stderr.write(said)
-        sys.stderr.flush()
-        os._exit(code)
+        code, said = _last_words(error)
+        try:
+            sys.stdout.flush()
+            sys.stderr.write(said)
+            sys.stderr.flush()
+        finally:  # even on a full disk: the others wait
+            os._exit(code)
+
+
+def agree(content: Any, *, what: str) -> None:
+    """InputError in every process of a job unless `content` is the same in all of them.
+
+    Args:
+      content: what JSON can hold.
+      what: its name in the error.
+    """
+    if jax.process_count() == 1:
+        return
+    text = json.dumps(content, sort_keys=True).encode()
+    digest = np.frombuffer(hashlib.sha256(text).digest(), np.uint32)
+    digests = multihost_utils.process_allgather(digest)
+    others = np.flatnonzero((digests != digests[0]).any(axis=1))
+    if len(others):
+        raise InputError(
+            f"process {others[0]} of the job has another {what} than process 0",
+            where=what,
+            way_out="give the same command, the same mix and the same files to all hosts",
+        )
+
+
+def everywhere(holds: bool) -> bool:
+    """Whether something holds in all processes of the job; all of them must ask."""
+    if jax.process_count() == 1:
+        return holds
+    return bool(multihost_utils.process_allgather(np.array(holds)).all())
 
 
 def _lost(why: str) -> InputError:
@@ -164,8 +195,19 @@ def _short(error: Exception) -> str:
     return str(error).partition("\n")[0][:200]
 
 
-def _say_at_abort(line: str) -> None:
-    """Where a library aborts this process, `line` is the last that is said; exit code 1.
+def _last_words(error: Exception | KeyboardInterrupt) -> tuple[int, str]:
+    """Exit code, and what is said."""
+    if isinstance(error, InputError):
+        return 2, f"error: {error}\n"
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "stopped; the same command on all hosts goes on from the last checkpoint\n"
+    if isinstance(error, (RuntimeError, ValueError)) and _LOST.search(_short(error)):
+        return LOST, f"error: {_lost(_short(error))}\n"
+    return 1, "".join(traceback.format_exception(error))
+
+
+def _say_at_abort(line: str, *, code: int) -> None:
+    """Where a library aborts this process, `line` is the last that is said.
 
     JAX's runtime aborts by itself; a callback from Python in its place fails (jaxlib 0.10.2:
     std::bad_cast). Python's own handler of a signal would come too late.
@@ -173,7 +215,7 @@ def _say_at_abort(line: str) -> None:
 
     def end(_: int) -> None:
         os.write(2, f"{line}\n".encode())
-        os._exit(1)
+        os._exit(code)
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)
     _kept.append(handler)

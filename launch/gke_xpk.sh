@@ -75,9 +75,10 @@ submit() {
   image=$(tagged) || exit
   # exec: xpk sends SIGTERM to the shell that starts this, and it has to reach the worker.
   command="exec $(printf '%q ' bash /histo_simclr/launch/worker.sh "$@")"
-  # 75: saved before the end, as a preemption does. xpk restarts what a signal ended by itself.
+  # 75: saved before the end, as a preemption does; 76: another host was lost. xpk restarts what a
+  # signal ended by itself.
   run xpk workload create "${where[@]}" --workload "$WORKLOAD" --tpu-type "$TYPE" --num-slices 1 \
-    --docker-image "$image" --max-restarts "${MAX_RESTARTS:-50}" --restart-on-exit-codes 75 \
+    --docker-image "$image" --max-restarts "${MAX_RESTARTS:-50}" --restart-on-exit-codes 75,76 \
     --termination-grace-period-seconds 300 --priority "${PRIORITY:-medium}" \
     --env "JAX_COMPILATION_CACHE_DIR=$shared/jax_cache" ${MIX_FROM:+--env "MIX_FROM=$MIX_FROM"} \
     --command "${command% }"

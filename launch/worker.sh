@@ -77,10 +77,11 @@ while true; do
   # The signal ends `wait` as well, with a code that is not the program's.
   [[ -n $now ]] || break
 done
-# main.py answers SIGTERM with a checkpoint and 0, before and after the training it just ends.
+# main.py answers SIGTERM with 0, in the training after a checkpoint; what is not started yet is ended
+# by the signal itself.
 # Whoever restarts what failed must learn that there is more to do.
 if [[ ! -e $workdir/finished.json ]] &&
-  { ((code == 0)) && [[ -d $workdir/checkpoints ]] || [[ -n $told && $code == 143 ]]; }; then
+  { ((code == 0)) && [[ -d $workdir/checkpoints || -n $told ]] || [[ -n $told && $code == 143 ]]; }; then
   printf 'worker.sh: stopped before the end of %s; the same command goes on\n' "$workdir" >&2
   exit 75
 fi

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "histo_simclr"
 # `errors`: parts of histo_simclr by module or folder, other packages by name. The longest entry
 # that fits a module counts; a folder's own files come with it.
 SERVICES = "records provenance mesh config workdir telemetry pictures checkpoint tables"
-SERVICES += " encode fingerprint processes"
+SERVICES += " encode fingerprint processes out_of_memory"
 RULES = {
     "": "",  # the package's own __init__: importing it costs nothing
     "__main__": "cli",
@@ -172,7 +172,7 @@ RULES = {
     "input_check": "provenance",
     "freed_memory": "jax",
     "collectives": "",
-    "checkpoint": "checkpoint_items provenance fingerprint state model jax flax orbax",
+    "checkpoint": "checkpoint_items processes provenance fingerprint state model jax flax orbax",
     "checkpoint_items": "out_of_memory provenance jax orbax google_crc32c",
     # Encoders of others in, ours out: files and names, no data.
     "weights": "weights checkpoint encode fingerprint freed_memory provenance model",

@@ -5,9 +5,10 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from histo_simclr import processes
+from histo_simclr import out_of_memory, processes
 from histo_simclr.errors import InputError
 
 THREE = {
@@ -102,3 +103,46 @@ def test_a_coordinator_that_nobody_reaches_ends_in_one_line():
 def test_alone_errors_pass():
     with pytest.raises(InputError, match="made up"), processes.ending_together():
         raise InputError("made up", where="here", way_out="none")
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """As if this were process 0 of 2; what ends it raises SystemExit instead."""
+    monkeypatch.setattr(processes.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(processes.jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(processes.os, "_exit", sys.exit)
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_processes_with_another_configuration_are_refused(monkeypatch):
+    def gathered(other):
+        return lambda mine: np.stack([mine, mine if other is None else other])
+
+    gather = "process_allgather"
+    monkeypatch.setattr(processes.multihost_utils, gather, gathered(None))
+    processes.agree({"seed": 0}, what="configuration")
+    monkeypatch.setattr(processes.multihost_utils, gather, gathered(np.zeros(8, np.uint32)))
+    with pytest.raises(InputError, match="process 1 of the job has another configuration"):
+        processes.agree({"seed": 0}, what="configuration")
+
+
+@pytest.mark.usefixtures("two_processes")
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (RuntimeError("RESOURCE_EXHAUSTED: nccl buffers of 3 GB"), 2, "set less"),
+        (InputError("is bad", where="it", way_out="mend it"), 2, "error: it: is bad; mend it"),
+        (RuntimeError("UNAVAILABLE: gloo: connection closed"), processes.LOST, "another process"),
+        (ValueError("scatter: barrier of shapes (3,) and (4,)"), 1, "Traceback"),
+        (KeyboardInterrupt(), 130, "goes on from the last checkpoint"),
+    ],
+)
+def test_last_words_tell_what_happened(error, code, says, capsys):
+    with (
+        pytest.raises(SystemExit) as ended,
+        processes.ending_together(),
+        out_of_memory.naming("set less"),
+    ):
+        raise error
+    assert ended.value.code == code
+    assert says in capsys.readouterr().err

@@ -30,8 +30,10 @@ class Ending:
         """Ends the process, or notes that it is to end."""
         self._came = True
         if not self._held:
-            print("stopped by SIGTERM; run the same command to go on", flush=True)
-            os._exit(0)
+            try:
+                print("stopped by SIGTERM; run the same command to go on", flush=True)
+            finally:  # even where nobody listens any more
+                os._exit(0)
 
 
 @contextlib.contextmanager
@@ -45,8 +47,8 @@ def at_sigterm() -> Iterator[Ending]:
     ending = Ending()
     receive, send = os.pipe()
     os.set_blocking(send, False)
-    handler_before = signal.signal(signal.SIGTERM, lambda *_: None)
     pipe_before = signal.set_wakeup_fd(send, warn_on_full_buffer=False)
+    handler_before = signal.signal(signal.SIGTERM, lambda *_: None)
     watcher = threading.Thread(target=_watch, args=(receive, ending), daemon=True)
     watcher.start()
     try:

@@ -16,6 +16,7 @@ from histo_simclr import (
     checkpoint,
     fingerprint,
     optimizer,
+    out_of_memory,
     processes,
     provenance,
     records,
@@ -77,6 +78,7 @@ def _run(config: ml_collections.ConfigDict, place: Path, end: ending.Ending) -> 
         **{name: config.views[name] for name in ("px", "mean", "std")},
     )
     identity = configs.identity(config, mix_digest=mix["digest"], init_from=begin.digest)
+    processes.agree(identity, what="configuration, mix or weights to start from")
     first = jax.process_index() == 0
     with workdir.claim(place, identity, writer=first), workdir.naming_disk_trouble(place):
         if done := workdir.finished(place):
@@ -205,6 +207,7 @@ def train(
         batches_of(rows, config, first, plan.total_steps, mesh, watch) as batches,
         terminated() as stop,
         processes.ending_together(),
+        out_of_memory.naming(out_of_memory.LEVERS["pretrain"]),
         jax.transfer_guard("disallow"),
     ):
         if not first and program.begin.arrays:

@@ -59,12 +59,12 @@ class Pretraining:
     def is_killed_in(self, place: str) -> bool:
         """Starts it; False: it came to its end before."""
         metrics = self.workdir / "metrics.jsonl"
-        tmp = "checkpoints/*.orbax-checkpoint-tmp*"
+        left = self._unfinished()  # by earlier kills
         # What is waited for, and the seconds after it within which the kill falls.
         moments = {
             "first step": (changed(metrics), 1.5),
             "step": (self._has_lines(metrics), 1.0),
-            "save": (lambda: any(self.workdir.glob(tmp)), 0.4),
+            "save": (lambda: self._unfinished() - left, 0.4),
             "evaluation": (changed(self.workdir / "pictures/curves.png"), 4.0),
         }
         fault = {}
@@ -76,6 +76,11 @@ class Pretraining:
         elif self.wait_for(moments[place][0], process):
             time.sleep(self.draw.uniform(0, moments[place][1]))
         return killed(process)
+
+    def _unfinished(self) -> set[tuple[str, int]]:
+        """Checkpoints that are being written, or were when the run was killed."""
+        found = self.workdir.glob("checkpoints/*.orbax-checkpoint-tmp*")
+        return {(each.name, each.stat().st_ino) for each in found if each.exists()}
 
     def _has_lines(self, metrics: Path):
         # It is cut to the checkpoint's step first; then steps come, one line each.

@@ -228,7 +228,7 @@ def test_a_workload_of_xpk(sandbox):
     assert option(call, "--docker-image") == f"r/p/i:{sandbox.version}"
     assert option(call, "--tpu-type") == "v6e-16"
     assert option(call, "--max-restarts") == "3"
-    assert option(call, "--restart-on-exit-codes") == "75"
+    assert option(call, "--restart-on-exit-codes") == "75,76"
     environment = [call[at + 1] for at, word in enumerate(call) if word == "--env"]
     assert environment == [
         "JAX_COMPILATION_CACHE_DIR=/mnt/histo_simclr/jax_cache",

@@ -48,7 +48,7 @@ def test_the_task_is_a_spot_job_that_comes_back():
     found = task()
     assert found["resources"]["use_spot"] is True
     # worker.sh: saved, not finished.
-    assert found["resources"]["job_recovery"]["recover_on_exit_codes"] == [75]
+    assert found["resources"]["job_recovery"]["recover_on_exit_codes"] == [75, 76]
     assert found["file_mounts"]["/shared"]["mode"] == "MOUNT"
     # As SkyPilot reads it, a string is copied, and may name a folder of the bucket.
     assert found["file_mounts"]["/mix"] == "gs://${MIX}"

@@ -83,9 +83,7 @@ def trained(mix: Path, folder: Path, last: int, mesh: jax.sharding.Mesh) -> dict
     )
     advance = update.compile_step(bound, mesh)
     saved = checkpoint.Checkpoints(folder, keep=5, keep_every=0)
-    arrays, first = split.arrays, saved.latest() or 0
-    if first:
-        arrays, _ = saved.restore(first, arrays)
+    first, arrays = saved.resume(split.arrays)
     watch, key = reader.Watch(), update.seed_key(0, mesh)
     batches = feed.global_batches(
         rows,
