@@ -16,7 +16,7 @@ class Fabric(NamedTuple):
     Fields:
       chip: its peaks.
       exact: FLOP/s of float32 products (`Precision.HIGHEST`), as the similarities are.
-      batch: patches a chip of the weak regime, by net: what fits (see `memory`).
+      batch: patches a chip of the weak regime, by net: what should fit (docs/scaling.md).
       latency: devices -> seconds of the smallest sum over all of them.
       rate: devices -> bytes/s at which a device receives what all of them have.
       between: devices -> bytes/s between two halves of them that a slower network joins; inf: none.
@@ -34,7 +34,7 @@ class Fabric(NamedTuple):
 # both directions of four and six links together. A pod of v5e has 256 chips, so 512 are two.
 TORUS = {
     "v5e": {8: (2, 4), 64: (8, 8), 256: (16, 16), 512: (16, 16)},
-    "v5p": {8: (2, 2, 2), 64: (4, 4, 4), 256: (4, 8, 8), 512: (8, 8, 8)},
+    "v5p": {8: (2, 2, 2), 64: (4, 4, 4), 512: (8, 8, 8)},
 }
 AXIS = {"v5e": 100e9, "v5p": 200e9}  # bytes/s into a chip from both sides of one axis
 # A ring is closed on v5e when the axis has all 16 chips, on v5p when it is a multiple of 4; else

@@ -1,4 +1,4 @@
-"""What each lever of speed and memory gives on this machine, on and off in turn.
+"""What each lever of speed and memory gives on this machine, on and off beside each other.
 
 python docs/levers.py bench MIX       levers of the step and of the input, by `histo-simclr bench`
 python docs/levers.py loops           convolutions in turn, and in a loop of XLA's CPU compiler
@@ -86,7 +86,10 @@ def _bench(case: tuple[str, ...], setting: str, mix: str, **environment: str) ->
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    if found.get("compilations"):
+        sys.exit(f"{' '.join(command)}: {found['compilations']} programs compiled while timed")
+    return found
 
 
 def kept() -> None:

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import weak_scaling
 from fabrics import FABRICS, TORUS, Fabric
 
+from histo_simclr.benchmarks import rooflines
+
 PLACE = Path(__file__).with_suffix(".md")
 COMPILED = Path(__file__).with_suffix(".json")
 NETS = weak_scaling.NETS
@@ -27,7 +29,7 @@ SMALL = 8  # devices of the program that is read; its loss is scaled to other ba
 # Bytes of HBM an image (two views at 224 px, forward and backward), counted by hand layer by layer:
 # bfloat16 activations, statistics one read, BatchNorm + ReLU + sum one pass, as XLA fuses. The
 # CPU compiler's own count is of a program that fuses less, in float32 (docs/benchmarks.md).
-HBM_BYTES = {"resnet18": 146e6, "resnet50": 665e6}
+HBM_BYTES = {net: 1e6 * rooflines.HAND_MB[net] for net in NETS}
 # Rate over the yardstick's that the goals mean (launch/README.md: 10,500/s on an H100, 26,000/s on
 # eight v5e; v5p by the same reasoning). ResNet-18's share is taken for ResNet-50.
 GOAL = {"H100": 0.68, "v5e": 0.93, "v5p": 1.05}
@@ -63,8 +65,8 @@ def similarities(fabric: Fabric, devices: int, batch: int) -> float:
 
 
 def matrix(devices: int, batch: int, rows: int = 0) -> float:
-    """Bytes of similarities on a device, forward and backward one each; or of `rows` at a time."""
-    return 2 * 4 * (2 * batch) * (rows or 2 * batch) / devices
+    """Bytes of a device's part of the similarities, float32; of a block of `rows` of them alone."""
+    return 4 * (2 * batch) * (rows or 2 * batch) / devices
 
 
 def talk(fabric: Fabric, devices: int, each: int, said: dict[str, list[int]]) -> float:
@@ -112,7 +114,7 @@ def step(kind: str, net: str, devices: int, each: int, read: "Read", share: floa
     if devices == 1:
         return Step(own, 0, 0, 0, similarities(fabric, 1, batch))
     count, size = said["statistics"]
-    statistics = count * fabric.latency(devices) + size / fabric.rate(devices)
+    statistics = (count - 1) * fabric.latency(devices) + reduce(fabric, devices, size)
     gradients = reduce(fabric, devices, said["gradients"][1])
     loss = talk(fabric, devices, each, said)
     return Step(own, statistics, gradients, loss, similarities(fabric, devices, batch))
@@ -213,7 +215,7 @@ def strong_table(reads: dict[str, Read]) -> str:
                 line = [net, kind, f"{batch:,}"]
                 for devices in (8, 64, 512):
                     each = batch // devices
-                    if each > 2 * fabric.batch[net]:
+                    if each * reads[net].temporaries / 2 > fabric.chip.memory:  # in bfloat16
                         line.append("does not fit")
                         continue
                     found = step(kind, net, devices, each, reads[net])
@@ -266,7 +268,7 @@ def matrix_table() -> str:
         + [f"{matrix(8, batch, rows=1024) / 1e6:,.0f} MB"]
         for batch in (512, 4096, 32768, 262144)
     ]
-    return table("batch|one gather|1 device|8|64|512|8, 1,024 rows at a time", cells)
+    return table("batch|one gather|1 device|8|64|512|8, a block of 1,024 rows", cells)
 
 
 def latency_table() -> str:

@@ -13,6 +13,7 @@ from histo_simclr.benchmarks.programs import Compiled
 
 # A process that did no work to speak of for so long is at rest.
 QUIET_SECONDS, POLL_SECONDS = 0.3, 0.01
+PATIENCE_SECONDS = 30.0  # others' threads may never be at rest
 
 # What a case found: keys of the JSON line; and cells of the table.
 Found = tuple[dict[str, Any], list[tuple[str, str, str]]]
@@ -43,18 +44,22 @@ def warm(outputs: Iterator[Any], steps: int, *, program: Compiled, since: float)
     ]
 
 
-def timed(outputs: Iterator[Any], *, batch: int, steps: int, reads: bool = False) -> Found:
+def timed(
+    outputs: Iterator[Any], *, batch: int, steps: int, reads: bool = False, fed: bool = False
+) -> Found:
     """Times steps at rest with what was read ahead.
 
-    Input that reads ahead makes single steps bursty. With `reads`, the clock starts and stops when
-    all buffers are full, so that just what was used in the time was also made in it, and the rate
-    is that of the whole time.
+    Input that reads ahead makes single steps bursty, so with `reads` and `fed` the rate is that of
+    the whole time. With `reads`, the clock also starts and stops when all buffers are full, so that
+    just what was used in the time was also made in it; a process that is still busy after
+    PATIENCE_SECONDS is not waited for, and the time so far counts.
 
     Args:
       outputs: of each step.
       batch: patches a step.
       steps: how many to time, 1 or more.
       reads: whether nothing but reading can be the limit.
+      fed: whether reading can be the limit beside others.
     """
     if reads:
         _rest()
@@ -66,9 +71,9 @@ def timed(outputs: Iterator[Any], *, batch: int, steps: int, reads: bool = False
         total = (_rest() if reads else ends[-1]) - ends[0]
         cpu = time.process_time() - cpu
     times = [after - before for before, after in itertools.pairwise(ends)]
-    mean, median = batch * steps / total, statistics.median(times)
+    mean, median, of_whole = batch * steps / total, statistics.median(times), reads or fed
     found = {
-        "images_per_s": round(mean if reads else batch / median, 3),
+        "images_per_s": round(mean if of_whole else batch / median, 3),
         "images_per_s_mean": round(mean, 3),
         "step_ms_median": round(1e3 * median, 2),
         "step_ms_min": round(1e3 * min(times), 2),
@@ -76,7 +81,7 @@ def timed(outputs: Iterator[Any], *, batch: int, steps: int, reads: bool = False
         "steps": steps,
         "compilations": compilations.count,
     }
-    kind = "of the whole time" if reads else "by the median step"
+    kind = "of the whole time" if of_whole else "by the median step"
     return found, [
         ("images/s", "{images_per_s:,.1f}".format(**found), kind),
         (
@@ -90,9 +95,13 @@ def timed(outputs: Iterator[Any], *, batch: int, steps: int, reads: bool = False
 
 
 def _rest() -> float:
-    """Waits for background threads to run out of work; when they did, by perf_counter."""
-    busy, cpu = time.perf_counter(), time.process_time()
-    while time.perf_counter() - busy < QUIET_SECONDS:
+    """Waits for background threads to run out of work; when they last worked, by perf_counter.
+
+    No longer than PATIENCE_SECONDS.
+    """
+    start, cpu = time.perf_counter(), time.process_time()
+    busy, end = start, start + PATIENCE_SECONDS
+    while time.perf_counter() < min(busy + QUIET_SECONDS, end):
         time.sleep(POLL_SECONDS)
         before, cpu = cpu, time.process_time()
         if cpu - before > POLL_SECONDS / 10:

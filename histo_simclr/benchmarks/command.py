@@ -81,11 +81,14 @@ def run(args: argparse.Namespace) -> None:
         "arch": config.model.arch,
         "size": config.views.px,
         "batch": config.batch_size,
-        "optimizer": config.optimizer.name,
         "amp": {"bfloat16": "bf16", "float32": "off"}[config.precision],
+        "optimizer": config.optimizer.name,
         "config": args.config,
         "set": args.set,
     }
+    if args.case == "extract":  # nothing is trained; encode.py computes in float32, always
+        found["amp"] = "off"
+        del found["optimizer"]
     found |= _machine(mesh)
     head = "{mode}, {arch}, {size} px, batch {batch}, amp {amp}, {devices} x {device}"
     _print(head.format(**found), found, rows, args)

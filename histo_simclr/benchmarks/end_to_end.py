@@ -47,7 +47,7 @@ def clocked(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
         ahead = config.run.prefetch + reader.PREFETCHED_BATCHES + update.AHEAD
         first, first_lines = clock.warm(fed, args.warmup + ahead, program=program, since=since)
         feed.wait_fraction()
-        found, lines = clock.timed(fed, **size)
+        found, lines = clock.timed(fed, fed=True, **size)
         waited = feed.wait_fraction()
         traced, trace_lines = trace.record(fed, args.profile)
         saves, save_lines = saving.overhead(training, fed, config, args, spare=ahead)
@@ -75,7 +75,6 @@ def clocked(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
 def _transfer(batch: jax.ShapeDtypeStruct, mesh: Mesh) -> tuple[jax.Array, float]:
     """A batch on the devices, and the median ms of bringing it there while they are idle."""
     host = np.random.default_rng(0).integers(0, 256, batch.shape, np.uint8)
-    host = host[: len(host) // jax.process_count()]
     sharding, times = meshes.batch_sharding(mesh), []
     for _ in range(TRANSFERS):
         start = time.perf_counter()

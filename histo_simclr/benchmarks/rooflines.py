@@ -48,7 +48,8 @@ def by_compiler(program: Any, *, batch: int, devices: int) -> dict[str, float | 
     """The compiler's cost analysis.
 
     It counts a FLOP for each elementwise operation, and all bytes that its instructions read or
-    write, as if there were no caches; the body of a loop once, so too little of gradient caching.
+    write, as if there were no caches; the body of a loop once, so too little of gradient caching
+    (compute.microbatches) and of similarities in blocks (compute.similarity_rows).
 
     Args:
       program: `jax.stages.Compiled`; what it analyzes is one device's part.

@@ -2,7 +2,9 @@
 
 A contrastive loss needs the outputs of the whole batch, but not the activations behind them:
 outputs first, part by part; then the loss and its gradients by the outputs; then each part once
-more, backward from these. The gradients are exact, at one more forward pass.
+more, backward from these. The gradients are exact, at one more forward pass, and on a mesh one sum
+of the gradients over devices for each part; what `embed` sums over devices itself (statistics of
+BatchNorm) is summed for each part, too, and forward twice.
 """
 
 from collections.abc import Callable

@@ -136,7 +136,8 @@ def _by_rows(
         rows, own = block
         return of_rows(_similarities(rows, unit), own)
 
-    # A block is every blocks-th row, not a run of rows: each device has its share of each.
+    # A block is every blocks-th row, not a run of rows: dealt out so, no row leaves its device in
+    # the reshape. (For the product the compiler gathers a block's rows and shares the columns.)
     rows = unit.reshape(at_a_time, blocks, -1).swapaxes(0, 1)
     own = numbers.reshape(at_a_time, blocks).T
     return jax.lax.map(of_block, (rows, own)).T.reshape(-1)

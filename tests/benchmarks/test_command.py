@@ -133,9 +133,16 @@ def test_the_step_on_ready_views_starts_at_chance_and_moves(capsys):
 
 @pytest.mark.usefixtures("one_device")
 def test_extraction_is_timed_beside_the_encoder_alone(capsys):
-    arguments = (SAMPLE, *SMALL, "--steps=2", "--warmup=1")
+    # The encoder computes in float32 whatever the configuration says.
+    arguments = (SAMPLE, *SMALL, "--steps=2", "--warmup=1", "--set=precision=bfloat16")
     result = printed(capsys, "extract", *arguments)
     assert result["images_per_s"] > 0
+    assert result["amp"] == "off"
+    assert "optimizer" not in result
+    assert result["compilations"] == 0
+    # One view and pass of the step's two and three (of the stem two, which is 4 % of it).
+    expected = conv_flops(96, only_pixels=True) / 6
+    assert result["flops_per_image"] == pytest.approx(expected, rel=0.1)
     # Reading is extra work: beyond the noise of a busy machine it makes nothing faster.
     assert 0.05 < result["share_of_forward"] < 3
     assert result["compile_s"] > 0
