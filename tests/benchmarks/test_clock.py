@@ -1,6 +1,8 @@
 """What the clock notices beside the time."""
 
 import itertools
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +46,27 @@ def test_what_input_costs_is_charged_to_the_transfer(step, hidden):
     found, _ = end_to_end._input(step, alone_ms=100.0, transfer_ms=4.0, waited=0.0)
     assert found["transfer_hidden"] == pytest.approx(hidden)
     assert found["transfer_share_of_step"] == pytest.approx(0.04)
+
+
+def test_a_process_that_is_never_at_rest_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(clock, "PATIENCE_SECONDS", 0.4)
+    done = threading.Event()
+
+    def work():
+        while not done.is_set():
+            sum(range(10_000))
+
+    busy = threading.Thread(target=work)
+    busy.start()
+    try:
+        start = time.perf_counter()
+        last = clock._rest()
+        took = time.perf_counter() - start
+    finally:
+        done.set()
+        busy.join()
+    assert 0.4 <= took < 5
+    assert start <= last <= start + took
 
 
 def test_training_runs_ahead_and_keeps_the_order():

@@ -84,6 +84,24 @@ def test_a_perfect_network_leaves_only_the_similarities(scaling, rows, kind, mon
     assert real < scaling.efficiency(kind, "resnet18", 64, 64, read) < 1
 
 
+def test_a_matrix_is_one_number_a_pair_of_rows(scaling):
+    # 4,096 patches are 8,192 rows: 2**13 * 2**13 * 4 bytes on all devices together.
+    assert scaling.matrix(1, 4096) == 256 * 2**20
+    assert scaling.matrix(8, 4096) == 32 * 2**20
+    assert scaling.matrix(1, 4096, rows=1024) == 32 * 2**20
+
+
+def test_statistics_wait_one_by_one_and_travel_as_other_sums(scaling, rows):
+    read = scaling.read_of(rows, "resnet18")
+    assert read.said["statistics"] == [34, 76_800]
+    found = scaling.step("H100", "resnet18", 8, 512, read)
+    assert found.statistics == pytest.approx(34 * 15.2e-6 + 2 * 76_800 / 370e9)
+    # Two pods of v5e, 16 x 16 each: half of the bytes cross once for the sum, once to be told.
+    found = scaling.step("v5e", "resnet18", 512, 256, read)
+    latency = 5e-6 + 2 * 16e-6 + 50e-6
+    assert found.statistics == pytest.approx(34 * latency + 2 * 76_800 / 200e9 + 76_800 / 800e9)
+
+
 def test_patches_below_the_onset_make_statistics_matter(scaling, rows):
     read = scaling.read_of(rows, "resnet50")
     fewest = scaling.least("H100", "resnet50", 64, read, "statistics")

@@ -10,6 +10,7 @@ import optax
 import pytest
 from flax import nnx
 
+from histo_simclr import collectives
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
 from histo_simclr import optimizer, state, update
@@ -124,6 +125,34 @@ def test_microbatches_give_the_gradients_of_a_step_that_embeds_them_side_by_side
     for path, gradient in jax.tree_util.tree_leaves_with_path(expected):
         name = f"['params']{jax.tree_util.keystr(path)}"
         np.testing.assert_allclose(before[name] - after[name], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_microbatches_move_no_patch_and_no_view_between_devices():
+    mesh = meshes.make(2)
+    split = state.init(
+        functools.partial(Small, dtype=jnp.float32),
+        optax.sgd(0.1),
+        seed=0,
+        sharding=meshes.replicated(mesh),
+    )
+    advance = compiled(
+        mesh,
+        graph=split.graph,
+        views=functools.partial(compose.random_views, **VIEWS),
+        loss_of=functools.partial(objective.nt_xent, temperature=0.5),
+        rate=lambda _: 0.1,
+        microbatches=4,
+    )
+    patches = jax.ShapeDtypeStruct((16, 24, 24, 3), jnp.uint8)
+    program = advance.lower(split.arrays, patches, jax.random.key(0)).compile()
+    found = collectives.read(program.as_text())
+    assert {each.kind for each in found} <= {"all-reduce", "all-gather"}
+    gathered = [each for each in found if each.kind == "all-gather"]
+    # Both views' features, 8 wide, are the most that may be gathered; projections are 4 wide.
+    assert gathered
+    for array in (array for each in gathered for array in each.arrays):
+        assert array.dtype != "u8"
+        assert array.size <= 16 * 2 * 8
 
 
 def test_running_statistics_of_microbatches_move_once_by_their_mean():
