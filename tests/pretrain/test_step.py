@@ -10,10 +10,9 @@ import optax
 import pytest
 from flax import nnx
 
-from histo_simclr import collectives
+from histo_simclr import collectives, optimizer, state, update
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
-from histo_simclr import optimizer, state, update
 from histo_simclr.model.resnet import BatchNorm
 from histo_simclr.pretrain import objective, step
 from histo_simclr.views import compose
