@@ -135,7 +135,12 @@ def fitted(scores, *, epochs=9, patience=2, more_is_better=False):
     def count(arrays, batch, key):
         del batch
         done = update.update(
-            arrays, key, graph=split.graph, loss_of=lambda model, _: (-model.kernel[...], None)
+            arrays,
+            key,
+            graph=split.graph,
+            differentiate=nnx.value_and_grad(
+                lambda model, _: (-model.kernel[...], None), has_aux=True
+            ),
         )
         return done.arrays, done.loss
 

@@ -88,7 +88,6 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_at_both_ends(reference
 LEVERS = [
     {},
     {"space_to_depth": True, "remat": "convolutions"},
-    {"remat": "blocks"},
 ]
 
 
