@@ -25,6 +25,7 @@ ROUNDINGS = ("space_to_depth", "remat", "similarity_rows")
 _LARGEST = {"seed": 2**32 - 1, "online.seed": 2**32 - 1, "evaluation.seed": 2**32 - 1}
 _LARGEST |= dict.fromkeys(("views.px", "model.hidden", "model.out"), 2**16)
 _LARGEST_NUMBER = 2**30
+LAST_STEP = 2**31 - 1  # the optimizer counts in int32
 
 
 class Plan(NamedTuple):
@@ -116,6 +117,12 @@ def plan(config: ml_collections.ConfigDict, patches: int) -> Plan:
             f"{config.warmup_epochs} warm-up epochs do not fit {config.epochs} epochs",
             where="config.epochs",
             way_out="set --config.warmup_epochs smaller or --config.epochs larger",
+        )
+    if total > LAST_STEP:
+        raise InputError(
+            f"{config.epochs:g} epochs are {total:,} steps, more than {LAST_STEP:,}",
+            where="config.epochs",
+            way_out=f"set --config.epochs={LAST_STEP // steps_per_epoch} or less",
         )
     return Plan(steps_per_epoch, total, warmup, total * config.batch_size)
 

@@ -181,6 +181,13 @@ def test_warm_up_longer_than_the_run_is_refused():
         configs.plan(config, 640)
 
 
+def test_more_steps_than_can_be_counted_are_refused():
+    config = configs.load(MIX)
+    config.epochs = 1e9
+    with pytest.raises(InputError, match=r"more than 2,147,483,647; set --config\.epochs="):
+        configs.plan(config, 3161)
+
+
 def test_identity_ignores_free_keys_and_where_the_mix_lies():
     first, second = configs.load(MIX), configs.load(MIX)
     second.run.log_every = 1
