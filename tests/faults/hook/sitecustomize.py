@@ -15,6 +15,7 @@ from          number of a moment; 0
 clock         seconds; time.time() is wrong by so much, now ahead, now behind, at each look
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -42,13 +43,22 @@ def _moment(event: str, arguments: tuple) -> None:
         os.write(descriptor, f"{event} {arguments[0]}\n".encode())
         os.close(descriptor)
     if "copy" in FAULT:
-        shutil.copytree(FAULT["under"], f"{FAULT['copy']}/{number:03d}")
+        with _lock:
+            shutil.copytree(
+                FAULT["under"], f"{FAULT['copy']}/{number:03d}", copy_function=_copy_if_there
+            )
     if number == FAULT.get("kill_at"):
         os.killpg(0, signal.SIGKILL)
     if number == FAULT.get("from", 0):
         _limit()
     _busy.now = False
     time.sleep(FAULT.get("slow", 0))
+
+
+def _copy_if_there(source: str, target: str) -> None:
+    # Tensorstore's threads rename and remove files of their own, which are no moments, meanwhile.
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(source, target)
 
 
 def _counts(event: str, arguments: tuple) -> bool:
