@@ -47,9 +47,11 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         if name not in ("probe", "cost"):
             case.add_argument("--steps", type=int, default=20, help="timed steps (20)")
             case.add_argument("--warmup", type=int, default=5, help="steps before them (5)")
-        if name in ("input", "views", "step", "end-to-end"):
-            what = f"folder for a trace of {trace.STEPS} more steps (TensorBoard, Perfetto)"
-            case.add_argument("--profile", metavar="DIR", help=what)
+        if name != "cost":
+            once = {"extract": "a further round", "probe": "a further fit"}
+            traced = once.get(name, f"{trace.STEPS} more steps")
+            about = f"folder for a trace of {traced} (TensorBoard, Perfetto)"
+            case.add_argument("--profile", metavar="DIR", help=about)
         if name in ("input", "end-to-end", "extract"):
             source = case.add_mutually_exclusive_group(required=True)
             source.add_argument("--mix", help="folder written by `histo-simclr mix`")

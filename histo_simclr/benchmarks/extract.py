@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from histo_simclr import mesh as meshes
 from histo_simclr import records
-from histo_simclr.benchmarks import clock, programs, rooflines, settings
+from histo_simclr.benchmarks import clock, programs, rooflines, settings, trace
 from histo_simclr.benchmarks.compilations import Compilations
 from histo_simclr.encode import encoding
 from histo_simclr.evaluate import extract
@@ -63,6 +63,7 @@ def clocked(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
         times = [(alone(args.steps), whole(args.steps)) for _ in range(ROUNDS)]
     patches_a_round = args.steps * config.batch_size
     forward_s, extract_s = (statistics.median(each) for each in zip(*times, strict=True))
+    traced, trace_rows = trace.record((whole(args.steps) for _ in range(1)), args.profile, steps=1)
     found = {
         "images_per_s": round(patches_a_round / extract_s, 3),
         "forward_images_per_s": round(patches_a_round / forward_s, 3),
@@ -84,4 +85,4 @@ def clocked(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
         program.call, None, rate=found["forward_images_per_s"], batch=config.batch_size, mesh=mesh
     )
     lines = [tuple(each.format(**found) for each in row) for row in texts]
-    return found | shares, lines + share_rows
+    return found | shares | traced, lines + share_rows + trace_rows

@@ -1,17 +1,22 @@
 """`histo-simclr bench probe`: heads on made-up features, beside scikit-learn's in the same run."""
 
 import argparse
+import contextlib
 import re
 import resource
+import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from histo_simclr.benchmarks import programs, rooflines, trace
 from histo_simclr.benchmarks.clock import Found
+from histo_simclr.benchmarks.compilations import Compilations
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import heads, knn, probe
 
@@ -23,7 +28,9 @@ SIZES = {
     "strengths": (12, "values of C from 1e-5 to 1"),
     "folds": (5, "of the cross-validation"),
     "neighbors": (200, "k"),
+    "rounds": (3, "times that each of ours is timed; the median counts"),
 }
+WARM_UP_QUERIES = 100
 
 
 def add_arguments(case: argparse.ArgumentParser) -> None:
@@ -45,7 +52,7 @@ def add_arguments(case: argparse.ArgumentParser) -> None:
 
 
 def clocked(args: argparse.Namespace) -> Found:
-    """Times the neighbors, then the probe, then scikit-learn's.
+    """Times the neighbors, then the probe, then scikit-learn's, which is fitted once.
 
     Seconds are the clock's; CPU seconds of all cores stand beside them, because other work on the
     machine changes the first more. Both programs get standardized features, float32; scikit-learn
@@ -65,35 +72,18 @@ def clocked(args: argparse.Namespace) -> Found:
     parts = fold[None] != np.arange(args.folds)[:, None]
     strengths = tuple(np.logspace(-5, 0, args.strengths).tolist())
     measured = {"mode": "probe"} | {name: getattr(args, name) for name in SIZES}
-    measured |= _neighbors(features, labels, queries, args)
-    solved, found = _probe(features, labels, parts, strengths, args)
+    found, rows = _neighbors(features, labels, queries, args)
     measured |= found
-    texts = [
-        (
-            "neighbors",
-            "{knn_s:.1f} s",
-            "{examples:,} x {queries:,} x {dimensions}, k = {neighbors}",
-        ),
-        ("  memory", "{knn_rss_mib:,} MiB", "more; the matrix alone has {knn_matrix_mib:,}"),
-        ("probe", "{probe_s:.1f} s", "{classes} classes, {strengths} strengths x {folds} folds"),
-        ("  CPU time", "{probe_cpu_s:.1f} s", "{iterations} iterations at most"),
-        ("  compiled in", "{compile_s:.1f} s", ""),
-    ]
+    solved, found, more = _probe(features, labels, parts, strengths, args)
+    measured |= found
+    rows += more
     if args.peer_folds:
-        measured |= _peer(features, labels, parts[: args.peer_folds], strengths, solved, args)
-        measured["ratio"] = round(measured["peer_s"] / measured["probe_s"], 3)
-        measured["ratio_cpu"] = round(measured["peer_cpu_s"] / measured["probe_cpu_s"], 3)
-        texts += [
-            (
-                "scikit-learn {peer_version}",
-                "{peer_s:.1f} s",
-                "{peer_folds} of {folds} folds fitted",
-            ),
-            ("  CPU time", "{peer_cpu_s:.1f} s", "tol {peer_tolerance:g}"),
-            ("  ratio", "{ratio:.2f}", "{ratio_cpu:.2f} in CPU time"),
-            ("  loss above ours", "{loss_above_most:.1e}", "at most; least {loss_above_least:.1e}"),
-        ]
-    return measured, [tuple(each.format(**measured) for each in row) for row in texts]
+        found, more = _peer(features, labels, parts[: args.peer_folds], strengths, solved, args)
+        measured |= found
+        for ratio, key in (("ratio", "s"), ("ratio_cpu", "cpu_s")):
+            measured[ratio] = round(measured[f"peer_{key}"] / measured[f"probe_{key}"], 3)
+        rows += [*more, ("  ratio", "{ratio:.2f}", "{ratio_cpu:.2f} in CPU time")]
+    return measured, [tuple(each.format(**measured) for each in row) for row in rows]
 
 
 def forget_peak() -> bool:
@@ -129,52 +119,124 @@ def _made_up(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return features[: args.examples], labels[: args.examples], features[args.examples :]
 
 
-def _neighbors(features, labels, queries, args) -> dict[str, Any]:
+def _timed(call: Callable[[], Any], rounds: int) -> tuple[Any, float, float]:
+    """What the call returns; the medians of its seconds and CPU seconds."""
+    times = []
+    for _ in range(rounds):
+        start, cpu = time.perf_counter(), time.process_time()
+        result = call()
+        times.append((time.perf_counter() - start, time.process_time() - cpu))
+    return result, *map(statistics.median, zip(*times, strict=True))
+
+
+def _neighbors(features, labels, queries, args) -> Found:
+    def votes(asked: np.ndarray) -> np.ndarray:
+        return knn.predict(
+            features,
+            asked,
+            labels=labels,
+            num_classes=args.classes,
+            neighbors=(args.neighbors,),
+            temperature=knn.TEMPERATURE,
+        )
+
+    votes(queries[:WARM_UP_QUERIES])
     # Making the features up took more memory than they take.
     forget_peak()
-    before, start = peak_rss_mib(), time.perf_counter()
-    knn.predict(
-        features,
-        queries,
-        labels=labels,
-        num_classes=args.classes,
-        neighbors=(args.neighbors,),
-        temperature=knn.TEMPERATURE,
-    )
+    before = peak_rss_mib()
+    _, seconds, _ = _timed(lambda: votes(queries), args.rounds)
+    products = args.examples * args.queries
     return {
-        "knn_s": round(time.perf_counter() - start, 4),
+        "knn_s": round(seconds, 4),
+        "knn_flops": 2 * products * args.dimensions,
+        "knn_gflops_per_s": round(2 * products * args.dimensions / seconds / 1e9, 3),
         "knn_rss_mib": round(peak_rss_mib() - before),
-        "knn_matrix_mib": round(4 * args.examples * args.queries / 2**20),
-    }
+        "knn_matrix_mib": round(4 * products / 2**20),
+    }, [
+        (
+            "neighbors",
+            "{knn_s:.1f} s",
+            "{examples:,} x {queries:,} x {dimensions}, k = {neighbors}; median of {rounds}",
+        ),
+        ("  products", "{knn_gflops_per_s:,.1f} GFLOP/s", "{knn_flops:.3g} FLOPs, on the host"),
+        ("  memory", "{knn_rss_mib:,} MiB", "more; the matrix alone has {knn_matrix_mib:,}"),
+    ]
 
 
-def _probe(features, labels, parts, strengths, args) -> tuple[heads.Heads, dict[str, Any]]:
-    settings = {
-        "num_classes": args.classes,
-        "strengths": strengths,
-        "standardize": True,
-        "tolerance": probe.TOLERANCE,
-    }
-    # A limit of 0 compiles the same program and stops before its first step.
-    start = time.perf_counter()
-    try:
-        heads.fit_linear(features, labels, parts, max_iterations=0, **settings)
-    except heads.NotConverged:
-        compile_s = time.perf_counter() - start
-    start, cpu = time.perf_counter(), time.process_time()
-    solved = heads.fit_linear(
-        features, labels, parts, max_iterations=probe.MAX_ITERATIONS, **settings
+def _probe(features, labels, parts, strengths, args) -> tuple[heads.Heads, *Found]:
+    arguments = heads.on_device(features, labels, parts, strengths)
+    stop = (probe.TOLERANCE, probe.MAX_ITERATIONS)
+    static = {"num_classes": args.classes, "standardize": True}
+    program = programs.compiled(heads.solve_folds, *arguments, stop, **static)
+
+    def fit(most: int = probe.MAX_ITERATIONS) -> heads.Heads:
+        solved = heads.fit_linear(
+            features,
+            labels,
+            parts,
+            strengths=strengths,
+            tolerance=probe.TOLERANCE,
+            max_iterations=most,
+            **static,
+        )
+        return jax.tree.map(np.asarray, solved)
+
+    # A limit of 0 runs the same program and stops before its first step.
+    with contextlib.suppress(heads.NotConverged):
+        fit(0)
+    with Compilations() as compilations:
+        solved, seconds, cpu_seconds = _timed(fit, args.rounds)
+    traced, trace_rows = trace.record((fit() for _ in range(1)), args.profile, steps=1)
+    counted = rooflines.by_compiler(program.call, batch=1, devices=1, unit="fit")
+    shares, share_rows = rooflines.shares(
+        None,  # most of the work is a loop of a length that the compiler does not know
+        _by_hand(solved.iterations, args),
+        rate=1 / seconds,
+        devices=1,
+        kind=jax.devices()[0].device_kind,
+        unit="fit",
     )
-    solved = jax.tree.map(np.asarray, solved)
-    return solved, {
-        "probe_s": round(time.perf_counter() - start, 2),
-        "probe_cpu_s": round(time.process_time() - cpu, 2),
-        "compile_s": round(compile_s, 2),
+    found = {
+        "probe_s": round(seconds, 2),
+        "probe_cpu_s": round(cpu_seconds, 2),
+        "compile_s": round(program.seconds, 2),
+        "compile_cache": program.cache,
+        "compilations": compilations.count,
         "iterations": int(solved.iterations.max()),
     }
+    rows = [
+        (
+            "probe",
+            "{probe_s:.1f} s",
+            "{classes} classes, {strengths} strengths x {folds} folds; median of {rounds}",
+        ),
+        ("  CPU time", "{probe_cpu_s:.1f} s", "{iterations} iterations at most"),
+        ("  compiled in", "{compile_s:.1f} s", "compile cache: {compile_cache}"),
+        ("  compiled meanwhile", "{compilations}", "programs; should be 0"),
+        *rooflines.counted_rows(counted, unit="fit"),
+        (
+            "per fit, by hand",
+            "{hand_flops_per_fit:.4g} FLOPs, {hand_bytes_per_fit:.4g} bytes",
+            "of all steps; the compiler counts one",
+        ),
+    ]
+    return solved, found | counted | shares | traced, rows + share_rows + trace_rows
 
 
-def _peer(features, labels, parts, strengths, solved, args) -> dict[str, Any]:
+def _by_hand(iterations: np.ndarray, args: argparse.Namespace) -> rooflines.Work:
+    """Of products with the features: for each fold two of D columns, then three a step of L-BFGS.
+
+    Bytes are those of the features, float32, which all strengths of a fold read together.
+    """
+    features = args.examples * args.dimensions
+    steps = 6 * args.classes * int(iterations.sum())
+    reads = 4 * args.folds + 3 * int(iterations.max(1).sum())
+    return rooflines.Work(
+        flops=features * (4 * args.dimensions * args.folds + steps), bytes=4 * features * reads
+    )
+
+
+def _peer(features, labels, parts, strengths, solved, args) -> Found:
     """Seconds of scikit-learn for all folds, and how far its losses lie above ours."""
     try:
         import sklearn
@@ -215,7 +277,11 @@ def _peer(features, labels, parts, strengths, solved, args) -> dict[str, Any]:
         "peer_cpu_s": round(share * cpu_seconds, 2),
         "loss_above_least": min(above),
         "loss_above_most": max(above),
-    }
+    }, [
+        ("scikit-learn {peer_version}", "{peer_s:.1f} s", "{peer_folds} of {folds} folds fitted"),
+        ("  CPU time", "{peer_cpu_s:.1f} s", "tol {peer_tolerance:g}"),
+        ("  loss above ours", "{loss_above_most:.1e}", "at most; least {loss_above_least:.1e}"),
+    ]
 
 
 def _objective(weight, bias, features, labels, strength) -> float:

@@ -59,11 +59,11 @@ class Training:
                 yield jax.block_until_ready(window.popleft())
 
 
-def compiled(jitted: Callable, *arguments: Any) -> Compiled:
+def compiled(jitted: Callable, *arguments: Any, **static: Any) -> Compiled:
     """Compiles for the arguments' shapes."""
     with Compilations() as found:
         start = time.perf_counter()
-        call = jitted.lower(*arguments).compile()
+        call = jitted.lower(*arguments, **static).compile()
     return Compiled(call, time.perf_counter() - start, found.cache)
 
 

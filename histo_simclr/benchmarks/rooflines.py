@@ -22,10 +22,10 @@ Rows = list[tuple[str, str, str]]
 
 
 class Work(NamedTuple):
-    """FLOPs and bytes of one image."""
+    """FLOPs and bytes of one image, or of another unit of work; None where nothing says them."""
 
-    flops: float
-    bytes: float
+    flops: float | None
+    bytes: float | None
 
 
 def measured(
@@ -33,8 +33,9 @@ def measured(
 ) -> tuple[dict[str, Any], Rows]:
     """`by_compiler` of a program, and `shares` at the rate at which it ran."""
     found = by_compiler(program, batch=batch, devices=mesh.size)
+    counted = Work(found["flops_per_image"], found["bytes_per_image"])
     kind = mesh.devices.flat[0].device_kind
-    values, rows = shares(found, model, rate=rate, devices=mesh.size, kind=kind)
+    values, rows = shares(counted, model, rate=rate, devices=mesh.size, kind=kind)
     return found | values, counted_rows(found) + rows
 
 
@@ -44,17 +45,20 @@ def by_hand(arch: str, px: int, precision: str) -> Work:
     return Work(1e9 * HAND_GFLOP[arch] * area, 1e6 * HAND_MB[arch] * area * width)
 
 
-def by_compiler(program: Any, *, batch: int, devices: int) -> dict[str, float | None]:
+def by_compiler(
+    program: Any, *, batch: int, devices: int, unit: str = "image"
+) -> dict[str, float | None]:
     """The compiler's cost analysis.
 
     It counts a FLOP for each elementwise operation, and all bytes that its instructions read or
     write, as if there were no caches; the body of a loop once, so too little of gradient caching
-    (compute.microbatches) and of similarities in blocks (compute.similarity_rows).
+    (compute.microbatches), of similarities in blocks (compute.similarity_rows) and of the probe.
 
     Args:
       program: `jax.stages.Compiled`; what it analyzes is one device's part.
-      batch: patches a step, on all devices together.
+      batch: units of work in one call, on all devices together: patches a step.
       devices: their number.
+      unit: names the keys.
 
     Returns:
       flops_per_image, bytes_per_image, None where it does not say; temp_mib of one device.
@@ -62,33 +66,41 @@ def by_compiler(program: Any, *, batch: int, devices: int) -> dict[str, float | 
     found = program.cost_analysis() or {}
     flops, moved = found.get("flops"), found.get("bytes accessed")
     return {
-        "flops_per_image": flops and flops * devices / batch,
-        "bytes_per_image": moved and moved * devices / batch,
+        f"flops_per_{unit}": flops and flops * devices / batch,
+        f"bytes_per_{unit}": moved and moved * devices / batch,
         "temp_mib": round(program.memory_analysis().temp_size_in_bytes / 2**20),
     }
 
 
-def counted_rows(found: dict[str, Any]) -> Rows:
+def counted_rows(found: dict[str, Any], *, unit: str = "image") -> Rows:
     """`by_compiler` for the table."""
     amounts = [
-        f"{found[name]:.4g} {unit}" if found[name] else f"{unit} {UNKNOWN}"
-        for name, unit in (("flops_per_image", "FLOPs"), ("bytes_per_image", "bytes"))
+        f"{amount:.4g} {what}" if amount else f"{what} {UNKNOWN}"
+        for what in ("FLOPs", "bytes")
+        for amount in [found[f"{what.lower()}_per_{unit}"]]
     ]
     temporaries = f"temporaries {found['temp_mib']:,} MiB a device"
-    return [("an image, by the compiler", ", ".join(amounts), temporaries)]
+    return [(f"per {unit}, by the compiler", ", ".join(amounts), temporaries)]
 
 
 def shares(
-    found: dict[str, Any], model: Work | None, *, rate: float, devices: int, kind: str
+    counted: Work | None,
+    model: Work | None,
+    *,
+    rate: float,
+    devices: int,
+    kind: str,
+    unit: str = "image",
 ) -> tuple[dict[str, Any], Rows]:
-    """Shares of the peaks of one chip.
+    """Shares of the peaks of one chip; of FLOPs that is the peak in bfloat16.
 
     Args:
-      found: of `by_compiler`.
-      model: of `by_hand`; None: a program without the model.
-      rate: images/s of all devices together.
+      counted: of `by_compiler`; None: it cannot count this program.
+      model: of `by_hand`; None: nothing was counted by hand.
+      rate: images/s, or units of work a second, of all devices together.
       devices: their number.
       kind: `jax.Device.device_kind`.
+      unit: names the keys of `model`.
 
     Returns:
       mfu, bandwidth_share_hand, roof_share and r_share, by hand; flops_share_counted and
@@ -96,11 +108,12 @@ def shares(
     """
     chip, each = chips.of(kind), rate / devices
     values = {"chip": chip and chip.name}
-    counted = Work(found["flops_per_image"], found["bytes_per_image"])
-    pairs = [("flops_share_counted", counted.flops, "flops")]
-    pairs += [("bandwidth_share_counted", counted.bytes, "bandwidth")]
+    pairs = []
+    if counted is not None:
+        pairs += [("flops_share_counted", counted.flops, "flops")]
+        pairs += [("bandwidth_share_counted", counted.bytes, "bandwidth")]
     if model is not None:
-        values |= {"hand_flops_per_image": model.flops, "hand_bytes_per_image": model.bytes}
+        values |= {f"hand_flops_per_{unit}": model.flops, f"hand_bytes_per_{unit}": model.bytes}
         pairs += [("mfu", model.flops, "flops"), ("bandwidth_share_hand", model.bytes, "bandwidth")]
     for name, amount, peak in pairs:
         known = chip is not None and amount is not None
@@ -115,11 +128,11 @@ def shares(
 def _share_rows(values: dict[str, Any], chip: chips.Chip | None) -> Rows:
     if chip is None:
         return [("share of the roofline", UNKNOWN, "histo_simclr/chips.py lists those known")]
-    peaks = f" of {chip.flops / 1e12:.0f} TFLOP/s", f" of {chip.bandwidth / 1e12:.2f} TB/s"
+    peaks = f" of {chip.flops / 1e12:.0f} TFLOP/s (bf16)", f" of {chip.bandwidth / 1e12:.2f} TB/s"
     rows = [
         ("mfu", "model FLOP utilization", "FLOPs by hand" + peaks[0]),
         ("flops_share_counted", "FLOPs by the compiler", peaks[0].strip()),
-        ("bandwidth_share_hand", "bandwidth, by hand", "bytes as XLA fuses at best" + peaks[1]),
+        ("bandwidth_share_hand", "bandwidth, by hand", "bytes at best" + peaks[1]),
         ("bandwidth_share_counted", "bandwidth, by the compiler", "its bytes" + peaks[1]),
         ("roof_share", "roofline", "by hand; FLOPs and bytes overlap"),
         ("r_share", "yardstick R", "by hand; first the FLOPs, then the bytes, no overlap"),

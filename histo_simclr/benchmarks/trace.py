@@ -14,8 +14,8 @@ from histo_simclr.errors import InputError
 STEPS = 5
 
 
-def record(outputs: Iterator[Any], folder: str | None) -> Found:
-    """Traces the next steps into `folder`; nothing without one.
+def record(outputs: Iterator[Any], folder: str | None, *, steps: int = STEPS) -> Found:
+    """Traces the next so many steps into `folder`; nothing without one.
 
     Raises:
       InputError: the folder cannot be written, or what was written does not open.
@@ -26,7 +26,7 @@ def record(outputs: Iterator[Any], folder: str | None) -> Found:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with jax.profiler.trace(folder, create_perfetto_trace=True):
-            for number in range(STEPS):
+            for number in range(steps):
                 with jax.profiler.StepTraceAnnotation("step", step_num=number):
                     jax.block_until_ready(next(outputs))
         (run,) = [path for path in _runs(folder) if path.name not in start]
@@ -40,8 +40,8 @@ def record(outputs: Iterator[Any], folder: str | None) -> Found:
             way_out="give a folder that can be written",
         ) from error
     found = {"perfetto": str(perfetto), "xplane": str(xplane), "events": events}
-    return {"profile": found | {"steps": STEPS}}, [
-        ("trace", f"{events:,} events", f"of {STEPS} steps after the timed ones"),
+    return {"profile": found | {"steps": steps}}, [
+        ("trace", f"{events:,} events", f"{steps} x what was timed, after it"),
         ("  to open", "Perfetto", f"https://ui.perfetto.dev, Open trace file: {perfetto}"),
         ("", "TensorBoard", f"pip install xprof, then: tensorboard --logdir {folder}"),
     ]

@@ -81,17 +81,9 @@ def fit_linear(
     Raises:
       NotConverged: some gradient norm stayed above the tolerance.
     """
-    # Full products: TF32 and bf16 passes leave gradients of 1e-3, far from the optimum.
-    with jax.default_matmul_precision("highest"):
-        heads = _solve_folds(
-            jnp.asarray(features),
-            jnp.asarray(labels),
-            jnp.asarray(folds),
-            jnp.asarray(strengths, features.dtype),
-            (tolerance, max_iterations),
-            num_classes=num_classes,
-            standardize=standardize,
-        )
+    stop = (tolerance, max_iterations)
+    arguments = on_device(features, labels, folds, strengths)
+    heads = solve_folds(*arguments, stop, num_classes=num_classes, standardize=standardize)
     norms = np.asarray(heads.gradient_norm)
     # Not `norms > tolerance`: that lets NaN pass.
     if not np.all(norms <= tolerance):
@@ -102,6 +94,13 @@ def fit_linear(
             f"is above {tolerance:g}; raise max_iterations or leave out the weakest penalties"
         )
     return heads
+
+
+def on_device(
+    features: np.ndarray, labels: np.ndarray, folds: np.ndarray, strengths: tuple[float, ...]
+) -> tuple[jax.Array, ...]:
+    """Arguments of `solve_folds`; strengths get the features' dtype."""
+    return *map(jnp.asarray, (features, labels, folds)), jnp.asarray(strengths, features.dtype)
 
 
 def probabilities(heads: Heads, features: np.ndarray, *, fold: int, strength: int) -> np.ndarray:
@@ -127,7 +126,19 @@ def _log_probabilities(heads, features, fold, strength):
 
 
 @functools.partial(jax.jit, static_argnames=("num_classes", "standardize"))
-def _solve_folds(features, labels, folds, strengths, stop, *, standardize, num_classes):
+# Full products: TF32 and bf16 passes leave gradients of 1e-3, far from the optimum.
+@jax.default_matmul_precision("highest")
+def solve_folds(
+    features: jax.Array,
+    labels: jax.Array,
+    folds: jax.Array,
+    strengths: jax.Array,
+    stop: tuple[float, int],
+    *,
+    standardize: bool,
+    num_classes: int,
+) -> Heads:
+    """The program of `fit_linear`, which says more; stop: tolerance and max_iterations."""
     targets = jax.nn.one_hot(labels, num_classes, dtype=features.dtype)
 
     def solve_fold(members):

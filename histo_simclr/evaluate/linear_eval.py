@@ -255,7 +255,7 @@ def _check(
     seed: int,
     where: str = "config",
 ) -> None:
-    unknown = sorted(set(floors) - {RANDOM, HISTOGRAM})
+    unknown = [floor for floor in floors if floor not in (RANDOM, HISTOGRAM)]
     for key, value, wrong, way_out in (
         ("floors", unknown, unknown, f"choose from {RANDOM!r} and {HISTOGRAM!r}"),
         ("strengths", strengths, not strengths or min(strengths) <= 0, "give values above 0"),

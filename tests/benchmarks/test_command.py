@@ -1,5 +1,6 @@
 """The bench command at small sizes: its lines, its JSON, and the cost against a count by hand."""
 
+import argparse
 import gzip
 import json
 import os
@@ -13,7 +14,8 @@ import pytest
 from histo_simclr import cli
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
-from histo_simclr.benchmarks import command, rooflines, saving
+from histo_simclr.benchmarks import command, probe, rooflines, saving
+from histo_simclr.evaluate import heads
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = f"--mix={ROOT / 'data/sample/mix'}"
@@ -84,6 +86,15 @@ def is_sane(result: dict) -> bool:
     )
 
 
+def traced(result):
+    """Number of steps in the trace, which opens."""
+    with gzip.open(result["profile"]["perfetto"], "rt") as file:
+        names = [event.get("name", "") for event in json.load(file)["traceEvents"]]
+    assert names.count("step") == result["profile"]["steps"]
+    assert Path(result["profile"]["xplane"]).stat().st_size > 1000
+    return names.count("step")
+
+
 @pytest.mark.usefixtures("one_device")
 def test_views_are_timed_and_traced(capsys, tmp_path):
     arguments = (*SMALL, "--steps=3", "--warmup=1", f"--profile={tmp_path / 'trace'}")
@@ -91,10 +102,7 @@ def test_views_are_timed_and_traced(capsys, tmp_path):
     assert is_sane(result)
     assert (result["steps"], result["batch"], result["size"]) == (3, 8, 96)
     assert result["chip"] is result["bandwidth_share_counted"] is None  # of no CPU
-    with gzip.open(result["profile"]["perfetto"], "rt") as file:
-        names = [event.get("name", "") for event in json.load(file)["traceEvents"]]
-    assert names.count("step") == result["profile"]["steps"] == 5
-    assert Path(result["profile"]["xplane"]).stat().st_size > 1000
+    assert traced(result) == 5
 
 
 @pytest.mark.usefixtures("one_device")
@@ -152,10 +160,11 @@ def test_the_step_on_ready_views_starts_at_chance_and_moves(capsys):
 
 
 @pytest.mark.usefixtures("one_device")
-def test_extraction_is_timed_beside_the_encoder_alone(capsys):
+def test_extraction_is_timed_beside_the_encoder_alone(capsys, tmp_path):
     # The encoder computes in float32 whatever the configuration says.
     arguments = (SAMPLE, *SMALL, "--steps=2", "--warmup=1", "--set=precision=bfloat16")
-    result = printed(capsys, "extract", *arguments)
+    result = printed(capsys, "extract", *arguments, f"--profile={tmp_path}")
+    assert traced(result) == 1
     assert result["images_per_s"] > 0
     assert result["amp"] == "off"
     assert "optimizer" not in result
@@ -169,10 +178,11 @@ def test_extraction_is_timed_beside_the_encoder_alone(capsys):
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_the_probe_is_timed_beside_scikit_learns_at_an_equal_loss(classes, capsys):
+def test_the_probe_is_timed_beside_scikit_learns_at_an_equal_loss(classes, capsys, tmp_path):
     sizes = {"examples": 1000, "queries": 50, "dimensions": 12, "strengths": 3, "folds": 2}
     arguments = [f"--{name}={size}" for name, size in sizes.items()]
-    arguments += [f"--classes={classes}", "--neighbors=9", "--peer-folds=2", "--json"]
+    arguments += [f"--classes={classes}", "--neighbors=9", "--peer-folds=2", "--rounds=2"]
+    arguments += [f"--profile={tmp_path}", "--json"]
     assert cli.main(["bench", "probe", *arguments]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result | sizes == result
@@ -180,6 +190,24 @@ def test_the_probe_is_timed_beside_scikit_learns_at_an_equal_loss(classes, capsy
     assert abs(result["loss_above_most"]) < 1e-6
     assert result["ratio"] == pytest.approx(result["peer_s"] / result["probe_s"], rel=1e-2)
     assert result["knn_s"] > 0
+    assert result["compilations"] == 0
+    assert traced(result) == 1
+    assert result["mfu"] is result["bandwidth_share_hand"] is None  # of no CPU
+
+
+def test_a_fit_s_work_by_hand_is_the_compilers_where_it_takes_one_step():
+    sizes = {"examples": 2000, "dimensions": 256, "classes": 20, "strengths": 2, "folds": 3}
+    args = argparse.Namespace(**sizes)
+    arguments = heads.on_device(
+        np.zeros((2000, 256), "f4"), np.zeros(2000, int), np.ones((3, 2000), bool), (0.1, 1.0)
+    )
+    static = {"num_classes": 20, "standardize": True}
+    program = heads.solve_folds.lower(*arguments, (1e-6, 1), **static).compile()
+    counted = rooflines.by_compiler(program, batch=1, devices=1, unit="fit")
+    by_hand = probe._by_hand(np.ones((3, 2), int), args)
+    # The compiler also counts the first logits, and each elementwise operation.
+    assert 0.8 * counted["flops_per_fit"] < by_hand.flops < counted["flops_per_fit"]
+    assert by_hand.bytes < counted["bytes_per_fit"]
 
 
 @pytest.mark.usefixtures("one_device")

@@ -9,7 +9,7 @@ from histo_simclr import mesh as meshes
 from histo_simclr.benchmarks import rooflines
 
 H100, V5E, V5P = "NVIDIA H100 80GB HBM3", "TPU v5 lite", "TPU v5"
-NOTHING_COUNTED = {"flops_per_image": None, "bytes_per_image": None, "temp_mib": 0}
+NOTHING_COUNTED = rooflines.Work(None, None)
 
 
 # Images/s a chip at which its limit is reached, by a count apart from this code, of each layer:
@@ -60,7 +60,7 @@ def test_the_compilers_count_is_that_of_all_devices(devices):
 
 
 def test_counted_bytes_are_judged_on_a_known_chip():
-    counted = NOTHING_COUNTED | {"flops_per_image": 989e9, "bytes_per_image": 3.35e9}
+    counted = rooflines.Work(flops=989e9, bytes=3.35e9)
     found, rows = rooflines.shares(counted, None, rate=500, devices=1, kind=H100)
     assert found["flops_share_counted"] == pytest.approx(0.5)
     assert found["bandwidth_share_counted"] == pytest.approx(0.5)

@@ -187,6 +187,7 @@ def test_labels_that_spoil_the_probe_are_refused(label_of, message, evaluate, to
     ("change", "message"),
     [
         ({"floors": ("random",)}, r"config.floors: cannot be \['random'\].*'random init'"),
+        ({"floors": (None, -1.0)}, r"config.floors: cannot be \[None, -1.0\]"),
         ({"strengths": (0.0, 1.0)}, "config.strengths: .*above 0"),
         ({"validation_fraction": 1.0}, "config.validation_fraction: cannot be 1.0"),
         ({"train_split": "training"}, "no split 'training', only test, train"),
