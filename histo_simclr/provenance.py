@@ -128,6 +128,22 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
+def of_run(config: Any, **said: Any) -> Provenance:
+    """Of a pretraining by this configuration, code and packages; `said` gives the other fields."""
+    return Provenance(
+        arch=config.model.arch,
+        hidden=config.model.hidden,
+        out=config.model.out,
+        px=config.views.px,
+        mean=tuple(config.views.mean),
+        std=tuple(config.views.std),
+        config=json.loads(config.to_json_best_effort()),
+        versions=package_versions(),
+        revision=git_revision(),
+        **said,
+    )
+
+
 def mix_summary(mix: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint keeps of `mix.json`: everything but the places on this machine's disk."""
     kept = ("name", "px", "size", "draw", "seed", "recipe", "digest", "cohorts", "statistics")

@@ -3,7 +3,9 @@
 import argparse
 import importlib.util
 import os
+import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +32,8 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 GOLDEN = Path(__file__).parent / "golden"
+# Seconds until a program counts as hanging.
+HANGING = 600
 # Of the small labelled record set; slides a split, patches a slide.
 TOY_PX, TOY_SLIDES, TOY_PATCHES = 32, 6, 6
 
@@ -93,17 +97,40 @@ def write_tiff():
 
 
 def _module_at(place: Path) -> ModuleType:
-    # Tests are no package.
     spec = importlib.util.spec_from_file_location(place.stem, place)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(place.parent)
+        spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def module_at() -> Callable[[Path], ModuleType]:
+    """module_at(file): a module of a folder that is no package, which may import those beside."""
+    return _module_at
 
 
 @pytest.fixture(scope="session")
 def dicom_wsi():
     """The module dicom_wsi.py beside this file."""
     return _module_at(Path(__file__).with_name("dicom_wsi.py"))
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[[Callable[[], object], subprocess.Popen], bool]:
+    """wait_for(condition, process): whether it came true before the process ended."""
+
+    def wait(condition: Callable[[], object], process: subprocess.Popen) -> bool:
+        end = time.monotonic() + HANGING
+        while not condition():
+            assert time.monotonic() < end, "timed out"
+            if process.poll() is not None:
+                return bool(condition())
+            time.sleep(0.005)
+        return True
+
+    return wait
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What commands hold while they work, as the kernel counts it."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -37,11 +36,8 @@ print(*usual, *sparing)
 
 
 @pytest.fixture(scope="module")
-def weights_cost():
-    spec = importlib.util.spec_from_file_location("weights_cost", ROOT / "docs/weights_cost.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def weights_cost(module_at):
+    return module_at(ROOT / "docs/weights_cost.py")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -41,7 +40,7 @@ def overhead(
     """
     if args.save_every is None:
         return {}, []
-    said, rounds = _provenance(config), []
+    said, rounds = provenance.of_run(config, mpp=(), mix={}), []
     with _folder(args.save_in) as folder:
         saved = checkpoint.Checkpoints(folder, keep=config.run.keep, keep_every=0)
         with contextlib.closing(saved):
@@ -114,22 +113,6 @@ def _save(saved: checkpoint.Checkpoints, training: Training, said: provenance.Pr
     """As the loop of a run does it."""
     features = fingerprint.of_training(training.arrays[0]["encoder"], said)
     saved.save(training.done, training.arrays, said, features=features)
-
-
-def _provenance(config: Any) -> provenance.Provenance:
-    return provenance.Provenance(
-        arch=config.model.arch,
-        hidden=config.model.hidden,
-        out=config.model.out,
-        px=config.views.px,
-        mean=tuple(config.views.mean),
-        std=tuple(config.views.std),
-        mpp=(),
-        mix={},
-        config=json.loads(config.to_json_best_effort()),
-        versions=provenance.package_versions(),
-        revision=provenance.git_revision(),
-    )
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -297,18 +296,10 @@ def origin(
     config: ml_collections.ConfigDict, mix: dict[str, Any], init_from: dict[str, Any]
 ) -> provenance.Provenance:
     """What the run's checkpoints say of themselves; init_from: `start.Start.record`."""
-    return provenance.Provenance(
-        arch=config.model.arch,
-        hidden=config.model.hidden,
-        out=config.model.out,
-        px=config.views.px,
-        mean=tuple(config.views.mean),
-        std=tuple(config.views.std),
+    return provenance.of_run(
+        config,
         mpp=mpp_of(mix),
         mix=provenance.mix_summary(mix),
-        config=json.loads(config.to_json_best_effort()),
-        versions=provenance.package_versions(),
-        revision=provenance.git_revision(),
         origin={"kind": "pretrained"} | ({"init_from": init_from} if init_from else {}),
     )
 

@@ -11,13 +11,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
-def scaling():
+def scaling(module_at):
     """The module docs/scaling.py."""
-    sys.path.insert(0, str(DOCS))
-    import scaling
-
-    yield scaling
-    sys.path.remove(str(DOCS))
+    return module_at(DOCS / "scaling.py")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ seconds; the rest says that it is skipped.
 """
 
 import faulthandler
-import importlib.util
 import json
 import os
 import subprocess
@@ -59,29 +58,9 @@ def program(request) -> Program:
 
 
 @pytest.fixture(scope="session")
-def wait_for() -> Callable:
-    """wait_for(condition, process): whether it came true before the process ended."""
-
-    def wait(condition: Callable[[], object], process: subprocess.Popen) -> bool:
-        end = time.monotonic() + MINUTES
-        while not condition():
-            assert time.monotonic() < end, "timed out"
-            if process.poll() is not None:
-                return bool(condition())
-            time.sleep(0.005)
-        return True
-
-    return wait
-
-
-@pytest.fixture(scope="session")
-def checkpoints(request):
+def checkpoints(request, module_at):
     """The module tests/test_checkpoint.py: a small model, saved and opened again."""
-    place = request.config.rootpath / "tests/test_checkpoint.py"
-    spec = importlib.util.spec_from_file_location(place.stem, place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(request.config.rootpath / "tests/test_checkpoint.py")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ The same examples in every run. To search for new ones: FUZZ_EXAMPLES=5000 pytes
 """
 
 import csv
-import importlib.util
 import io
 import json
 import os
@@ -54,13 +53,9 @@ ODD = [
 
 
 @pytest.fixture(scope="module")
-def parsers():
-    """The module parsers.py beside this file (tests are no package)."""
-    place = Path(__file__).with_name("parsers.py")
-    spec = importlib.util.spec_from_file_location("parsers", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def parsers(module_at):
+    """The module parsers.py beside this file."""
+    return module_at(Path(__file__).with_name("parsers.py"))
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import importlib.util
 import logging
 import socket
 from pathlib import Path
@@ -12,12 +11,9 @@ from histo_simclr.prepare.record_set import Cohort
 
 
 @pytest.fixture(scope="session")
-def images():
-    """The module images.py beside this file (tests are no package)."""
-    spec = importlib.util.spec_from_file_location("images", Path(__file__).with_name("images.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def images(module_at):
+    """The module images.py beside this file."""
+    return module_at(Path(__file__).with_name("images.py"))
 
 
 @pytest.fixture

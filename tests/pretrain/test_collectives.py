@@ -1,7 +1,6 @@
 """Weak scaling on simulated devices: what the compiled step's devices say to each other."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,9 @@ CHANNELS, NORMS = 4_800, 20
 
 
 @pytest.fixture(scope="module")
-def weak_scaling():
+def weak_scaling(module_at):
     """The module docs/weak_scaling.py."""
-    sys.path.insert(0, str(DOCS))
-    import weak_scaling
-
-    yield weak_scaling
-    sys.path.remove(str(DOCS))
+    return module_at(DOCS / "weak_scaling.py")
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,12 @@ class Program:
         out, err = process.communicate(timeout=900)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
+    @staticmethod
+    def has_logged(workdir) -> bool:
+        """Whether a whole line of metrics stands there."""
+        metrics = workdir / "metrics.jsonl"
+        return metrics.is_file() and "\n" in metrics.read_text()
+
 
 @pytest.fixture(scope="session")
 def program(request) -> Program:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 
 import pytest
 
@@ -33,14 +32,6 @@ def lines_of(workdir):
 
 def digests(workdir, step):
     return checkpoint_items.read_metadata(workdir / "checkpoints" / str(step))["leaves"]
-
-
-def wait_for(condition, process, seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +101,13 @@ def test_header_and_progress_say_what_is_judged(judged):
 
 
 def test_stopped_by_sigterm_and_resumed_the_lines_are_those_of_an_undisturbed_run(
-    program, pretrain_arguments, judged, tmp_path
+    program, pretrain_arguments, wait_for, judged, tmp_path
 ):
     arguments = pretrain_arguments(
         tmp_path, steps=6, extra=(*ONLINE, "--config.run.checkpoint_every=1000")
     )
     process = program.start(*arguments)
-    metrics = tmp_path / "metrics.jsonl"
-    wait_for(lambda: metrics.is_file() and metrics.read_text().count("\n") >= 1, process)
+    assert wait_for(lambda: program.has_logged(tmp_path), process), process.communicate()
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
@@ -136,11 +126,11 @@ def test_stopped_by_sigterm_and_resumed_the_lines_are_those_of_an_undisturbed_ru
 
 
 def test_killed_no_line_up_to_a_checkpoint_is_missing_and_the_rest_comes_again(
-    program, pretrain_arguments, judged, tmp_path
+    program, pretrain_arguments, wait_for, judged, tmp_path
 ):
     arguments = pretrain_arguments(tmp_path, steps=6, extra=ONLINE)
     process = program.start(*arguments)
-    wait_for(lambda: (tmp_path / "checkpoints/2").is_dir(), process)
+    assert wait_for(lambda: (tmp_path / "checkpoints/2").is_dir(), process), process.communicate()
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     lines = lines_of(tmp_path)

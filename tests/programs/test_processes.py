@@ -1,7 +1,6 @@
 """Jobs of several processes on loopback, over JAX's own collectives, beside one process."""
 
 import functools
-import importlib.util
 import json
 import os
 import shutil
@@ -80,15 +79,12 @@ def two(program, arguments_of, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def killed(program, arguments_of, tmp_path_factory):
+def killed(program, arguments_of, wait_for, tmp_path_factory):
     """Workdir of such a job of which the second process was killed; how the first ended."""
     workdir = tmp_path_factory.mktemp("killed")
     first, second = program.start_job(*arguments_of(workdir), processes=2)
-    end = time.monotonic() + 300
-    while not any(each.name.isdigit() for each in (workdir / "checkpoints").glob("*")):
-        assert time.monotonic() < end, "timed out"
-        assert first.poll() is None, outputs((first, second))
-        time.sleep(0.02)
+    saved = functools.partial(checkpoint_items.steps_in, workdir / "checkpoints")
+    assert wait_for(saved, first), outputs((first, second))
     second.kill()
     began = time.monotonic()
     _, err = first.communicate(timeout=300)
@@ -139,14 +135,30 @@ def test_the_job_goes_on_to_the_bits_of_an_undisturbed_one(
     assert losses(tmp_path) == losses(two[0])
 
 
+@long
+@pytest.mark.parametrize("told", [(1,), (0, 1)], ids=["one", "both"])
+def test_a_job_that_gets_sigterm_saves_one_step_and_goes_on_to_the_same_bits(
+    program, arguments_of, wait_for, two, tmp_path, told
+):
+    rarely = ("--config.run.checkpoint_every=1000", "--config.run.log_every=1")
+    job = program.start_job(*arguments_of(tmp_path), *rarely, processes=2)
+    assert wait_for(lambda: program.has_logged(tmp_path), job[0]), outputs(job)
+    for number in told:
+        job[number].terminate()
+    (out, _), (silent, _) = outputs(job)
+    assert [process.returncode for process in job] == [0, 0]
+    (step,) = checkpoint_items.steps_in(tmp_path / "checkpoints")
+    assert step < STEPS
+    assert f"stopped by SIGTERM, saved step {step}" in out
+    assert said_of_itself(silent) == []
+    trained(program, arguments_of(tmp_path), 2)
+    assert digests(tmp_path) == digests(two[0])
+
+
 @pytest.fixture(scope="module")
-def small(request):
+def small(request, module_at):
     """The module member.py: a small network in float64."""
-    place = request.config.rootpath / "tests/programs/member.py"
-    spec = importlib.util.spec_from_file_location(place.stem, place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(request.config.rootpath / "tests/programs/member.py")
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +236,7 @@ def test_one_process_goes_on_with_what_four_saved(small, mix, jobs, one, tmp_pat
 
 
 @pytest.mark.parametrize("last", [2, 4])
-def test_sigterm_of_one_process_stops_all_at_the_same_step(jobs, last):
+def test_sigterm_of_one_process_or_of_all_stops_all_at_the_same_step(jobs, last):
     steps = {int(each) for each in seen(jobs, last, "stopped")}
     assert len(steps) == 1
     assert 3 < steps.pop() < 999

@@ -5,7 +5,6 @@ A file of its own, so that the tests of the programs share the workers evenly.
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +25,6 @@ def steps_saved(workdir: Path) -> list[int]:
     return sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit())
 
 
-def wait_for(condition, process, seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(program, pretrain_arguments, tmp_path_factory):
     """Digests after 6 steps without interruption, by number of devices."""
@@ -48,11 +39,11 @@ def undisturbed(program, pretrain_arguments, tmp_path_factory):
 
 @pytest.mark.parametrize("devices", [1, 8])
 def test_killed_and_resumed_gives_the_bits_of_an_undisturbed_run(
-    program, pretrain_arguments, undisturbed, tmp_path, devices
+    program, pretrain_arguments, wait_for, undisturbed, tmp_path, devices
 ):
     arguments = pretrain_arguments(tmp_path, steps=6)
     process = program.start(*arguments, devices=devices)
-    wait_for(lambda: 2 in steps_saved(tmp_path), process)
+    assert wait_for(lambda: 2 in steps_saved(tmp_path), process), process.communicate()
     process.kill()
     process.communicate()
     assert 6 not in steps_saved(tmp_path)
@@ -66,14 +57,13 @@ def test_killed_and_resumed_gives_the_bits_of_an_undisturbed_run(
 
 
 def test_sigterm_saves_the_step_it_reached_and_exits_cleanly(
-    program, pretrain_arguments, undisturbed, tmp_path
+    program, pretrain_arguments, wait_for, undisturbed, tmp_path
 ):
     arguments = pretrain_arguments(
         tmp_path, steps=6, extra=("--config.run.checkpoint_every=1000", "--config.run.log_every=1")
     )
     process = program.start(*arguments)
-    metrics = tmp_path / "metrics.jsonl"
-    wait_for(lambda: metrics.is_file() and metrics.read_text().count("\n") >= 1, process)
+    assert wait_for(lambda: program.has_logged(tmp_path), process), process.communicate()
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
