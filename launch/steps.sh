@@ -1,7 +1,8 @@
 # What the scripts of this folder share; they source it. `root` is the repository.
 
 fail() {
-  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  # Slurm runs copies under another name: there, `program` says which script it is.
+  printf '%s: %s\n' "${program:-${0##*/}}" "$*" >&2
   exit 2
 }
 
@@ -13,6 +14,12 @@ run() {
   else
     "$@"
   fi
+}
+
+# The same in place of this script, so that signals for it reach the command.
+become() {
+  [[ ${DRY_RUN:-} == 1 ]] || exec "$@"
+  run "$@"
 }
 
 # Are these variables set?

@@ -190,7 +190,10 @@ def test_a_dry_job_prints_and_runs_nothing(sandbox):
     code, calls, out, _ = sandbox.run("slurm.sbatch", *WHAT, **environment)
     assert (code, calls) == (0, [])
     commands = printed(out)
-    assert [command[0] for command in commands] == ["srun", "scontrol"]
+    assert [command[:3] for command in commands] == [
+        ["env", "MIX_FROM=", "srun"],
+        ["scontrol", "requeue", "$SLURM_JOB_ID"],
+    ]
     assert commands[0][-len(WHAT) :] == list(WHAT)
 
 
