@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from histo_simclr import cli
+from tests.launch.recording import committed
 
 ROOT = Path(__file__).parents[2]
 STUB = r"""#!/bin/bash
@@ -32,13 +33,7 @@ class Sandbox:
             path.write_text(STUB)
             path.chmod(0o755)
         (self.root / "code.py").write_text("committed\n")
-        git = ["git", "-C", self.root, "-c", "user.name=n", "-c", "user.email=e"]
-        for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "m"]):
-            subprocess.run([*git, *command], check=True)
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], check=True, capture_output=True, text=True
-        )
-        self.version = head.stdout.strip()
+        self.version = committed(self.root)
         self.environment = {"PATH": f"{stubs}:/usr/bin:/bin", "CALLS": str(self.calls)}
         self.environment |= {"CONTEXT": str(self.context)}
 
