@@ -37,32 +37,14 @@ shared=${SHARED:-/mnt/histo_simclr}
 
 installed() { [[ ${DRY_RUN:-} == 1 ]] || command -v "$1" >/dev/null || fail "no $1 here: $2"; }
 
-tagged() {
-  git -C "$root" diff --quiet HEAD -- || fail "changes that are not committed; commit them, so that the image's tag says what is in it"
-  # shellcheck disable=SC2153 # IMAGE is the caller's
-  printf '%s:%s' "$IMAGE" "$(git -C "$root" rev-parse --short=12 HEAD)"
-}
-
 build() {
   needs PROJECT IMAGE
   installed gcloud "install the Google Cloud CLI"
-  local image context
-  image=$(tagged) || exit
-  context=CONTEXT
-  if [[ ${DRY_RUN:-} != 1 ]]; then
-    context=$(mktemp -d)
-    trap 'rm -rf "$context"' EXIT
-    git -C "$root" archive HEAD | tar -x -C "$context"
-    # `gcloud builds submit --tag` takes no build arguments, so the steps are a file.
-    cat >"$context/cloudbuild.yaml" <<YAML
-steps:
-- name: gcr.io/cloud-builders/docker
-  args: [build, --file, launch/dockerfile, --build-arg, ACCELERATOR=tpu, --tag, "$image", .]
-images: ["$image"]
-timeout: 3600s
-YAML
-  fi
-  run gcloud builds submit "$context" --project "$PROJECT" --config "$context/cloudbuild.yaml"
+  local version
+  version=$(committed) || exit
+  pack "$version" tpu-image
+  run gcloud builds submit "$archive" --project "$PROJECT" --config "$launch/cloudbuild.yaml" \
+    --substitutions "_DOCKERFILE=dockerfile,_IMAGE=$IMAGE:$version"
 }
 
 submit() {
@@ -71,14 +53,15 @@ submit() {
   [[ $* != *$'\n'* ]] || fail "a line break in the arguments: xpk puts them into one line of YAML"
   # What the worker would refuse, before the slice costs anything.
   DRY_RUN=1 MIX_FROM='' bash "$launch/worker.sh" "$@" >/dev/null || exit
-  local image command
-  image=$(tagged) || exit
+  local version command
+  version=$(committed) || exit
   # exec: xpk sends SIGTERM to the shell that starts this, and it has to reach the worker.
   command="exec $(printf '%q ' bash /histo_simclr/launch/worker.sh "$@")"
   # 75: saved before the end, as a preemption does; 76: another host was lost. xpk restarts what a
   # signal ended by itself.
   run xpk workload create "${where[@]}" --workload "$WORKLOAD" --tpu-type "$TYPE" --num-slices 1 \
-    --docker-image "$image" --max-restarts "${MAX_RESTARTS:-50}" --restart-on-exit-codes 75,76 \
+    --docker-image "$IMAGE:$version" \
+    --max-restarts "${MAX_RESTARTS:-50}" --restart-on-exit-codes 75,76 \
     --termination-grace-period-seconds 300 --priority "${PRIORITY:-medium}" \
     --env "JAX_COMPILATION_CACHE_DIR=$shared/jax_cache" ${MIX_FROM:+--env "MIX_FROM=$MIX_FROM"} \
     --command "${command% }"

@@ -20,27 +20,11 @@ set -euo pipefail
 
 launch=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$launch")
-export HISTO_SIMCLR_EXTRA=dataflow
-# As in the workers' image: Beam refuses to send work from another version.
-export PYTHON=${PYTHON:-python3.11}
 
-fail() {
-  printf 'prepare_dataflow.sh: %s\n' "$*" >&2
-  exit 2
-}
+# shellcheck source=launch/steps.sh
+. "$launch/steps.sh"
 
-run() {
-  if [[ ${DRY_RUN:-} == 1 ]]; then
-    printf '%q ' "$@"
-    printf '\n'
-  else
-    "$@"
-  fi
-}
-
-for name in PROJECT REGION BUCKET; do
-  [[ -n ${!name:-} ]] || fail "$name is not set; see the head of this file"
-done
+needs PROJECT REGION BUCKET
 (($# > 0)) || fail "nothing to prepare; give what histo-simclr prepare takes"
 store=${BUCKET%/}
 [[ $store == gs://?* ]] || fail "BUCKET=$store: not of the form gs://NAME"
@@ -52,21 +36,18 @@ image=${IMAGE:-}
 if [[ -z $image ]]; then
   [[ ${DRY_RUN:-} == 1 ]] || command -v gcloud >/dev/null ||
     fail "no gcloud here: install the Google Cloud CLI, or set IMAGE"
-  # What is committed, so that the image's name says what is in it, and the workers have our code.
-  git -C "$root" diff --quiet HEAD -- || fail "changes that are not committed; commit them, or set IMAGE"
-  version=$(git -C "$root" rev-parse --short=12 HEAD)
+  # So that the image's name says what is in it, and the workers have our code.
+  version=$(committed "commit them, or set IMAGE") || exit
   repository=${REPOSITORY:-histo-simclr}
   image=$REGION-docker.pkg.dev/$PROJECT/$repository/prepare:$version
   if ! exists docker images describe "$image" --project "$PROJECT"; then
     exists repositories describe "$repository" --project "$PROJECT" --location "$REGION" ||
       run gcloud artifacts repositories create "$repository" --project "$PROJECT" \
         --location "$REGION" --repository-format docker
-    context=$(mktemp -d)
-    trap 'rm -rf "$context"' EXIT
-    git -C "$root" archive HEAD | tar -x -C "$context"
-    cp "$launch/dataflow.dockerfile" "$context/Dockerfile"
-    run gcloud builds submit "$context" --project "$PROJECT" --region "$REGION" --tag "$image" \
-      --timeout 3600
+    pack "$version" dataflow-image
+    run gcloud builds submit "$archive" --project "$PROJECT" --region "$REGION" \
+      --config "$launch/cloudbuild.yaml" \
+      --substitutions "_DOCKERFILE=dataflow.dockerfile,_IMAGE=$image"
   fi
 fi
 
@@ -77,5 +58,7 @@ options=(
   "--worker_machine_type=${MACHINE:-n2-standard-2}" "--max_num_workers=${MAX_WORKERS:-50}"
   "--disk_size_gb=${DISK:-100}"
 )
-run bash "$launch/local.sh" -m histo_simclr prepare "$@" --slides --runner DataflowRunner \
-  --parts "$store/parts" "--beam-options=${options[*]}"
+# The Python of the workers' image: Beam refuses to send work from another version.
+run env HISTO_SIMCLR_EXTRA=dataflow "PYTHON=${PYTHON:-python3.11}" bash "$launch/local.sh" \
+  -m histo_simclr prepare "$@" --slides --runner DataflowRunner --parts "$store/parts" \
+  "--beam-options=${options[*]}"

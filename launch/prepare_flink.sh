@@ -20,26 +20,15 @@ set -euo pipefail
 launch=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 port=${PORT:-50000}
 runner=${RUNNER:-FlinkRunner}
-export HISTO_SIMCLR_EXTRA=beam
+local=(env HISTO_SIMCLR_EXTRA=beam bash "$launch/local.sh")
 
-fail() {
-  printf 'prepare_flink.sh: %s\n' "$*" >&2
-  exit 2
-}
-
-run() {
-  if [[ ${DRY_RUN:-} == 1 ]]; then
-    printf '%q ' "$@"
-    printf '\n'
-  else
-    exec "$@"
-  fi
-}
+# shellcheck source=launch/steps.sh
+. "$launch/steps.sh"
 
 (($# > 0)) || fail "no arguments; give 'worker', or the cluster's HOST:PORT and what to prepare"
 if [[ $1 == worker ]]; then
   # On all interfaces of the host: Flink's task managers reach it as localhost.
-  run bash "$launch/local.sh" -m apache_beam.runners.worker.worker_pool_main --service_port "$port"
+  become "${local[@]}" -m apache_beam.runners.worker.worker_pool_main --service_port "$port"
   exit
 fi
 
@@ -58,5 +47,5 @@ if [[ -n ${JOB_SERVER:-} ]]; then
 elif [[ ${DRY_RUN:-} != 1 ]] && ! command -v java >/dev/null; then
   fail "no java here, which Beam's job server needs; install a JRE (11 or 17), or set JOB_SERVER"
 fi
-run bash "$launch/local.sh" -m histo_simclr prepare "$@" --slides --runner "$runner" \
+become "${local[@]}" -m histo_simclr prepare "$@" --slides --runner "$runner" \
   "--beam-options=$options"

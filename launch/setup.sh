@@ -4,13 +4,13 @@
 #
 #   BUCKET   gs://NAME, mounted at SHARED by Cloud Storage FUSE
 #   NFS      HOST:/SHARE (Filestore), mounted there instead
-#   SHARED   (default: /mnt/histo_simclr)
+#   SHARED   (default: /mnt/histo_simclr); empty: mount nothing
 #   HISTO_SIMCLR_ACCELERATOR   as for launch/local.sh
 #   DRY_RUN  1: print the commands, run nothing
 set -euo pipefail
 
 root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-shared=${SHARED:-/mnt/histo_simclr}
+shared=${SHARED-/mnt/histo_simclr}
 
 # shellcheck source=launch/steps.sh
 . "$root/launch/steps.sh"
@@ -24,7 +24,7 @@ install() {
   run sudo apt-get -o DPkg::Lock::Timeout=600 install -qy "$@"
 }
 
-if ! there mountpoint "$shared"; then
+if [[ -n $shared ]] && ! there mountpoint "$shared"; then
   [[ -n ${BUCKET:-}${NFS:-} ]] || fail "nothing is mounted at $shared: set BUCKET or NFS"
   run sudo mkdir -p "$shared"
   run sudo chown "$(id -un)" "$shared"
@@ -58,7 +58,9 @@ if [[ -z $python ]]; then
   uv=$HOME/.local/bin/uv
   there test -x "$uv" || run python3 -m pip install --quiet --user uv
   run "$uv" python install 3.12
-  python=PYTHON-3.12-OF-UV
-  [[ ${DRY_RUN:-} == 1 ]] || python=$("$uv" python find --no-project 3.12)
+  # shellcheck disable=SC2016 # the inner shell expands it: where uv keeps it is known only then
+  run bash -c 'PYTHON=$("$1" python find --no-project 3.12) && export PYTHON && bash "$2" -c pass' \
+    bash "$uv" "$root/launch/local.sh"
+else
+  run env "PYTHON=$python" bash "$root/launch/local.sh" -c pass
 fi
-run env "PYTHON=$python" bash "$root/launch/local.sh" -c pass

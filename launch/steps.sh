@@ -1,7 +1,8 @@
-# What the scripts of this folder share; they source it.
+# What the scripts of this folder share; they source it. `root` is the repository.
 
 fail() {
-  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  # Slurm runs copies under another name: there, `program` says which script it is.
+  printf '%s: %s\n' "${program:-${0##*/}}" "$*" >&2
   exit 2
 }
 
@@ -15,10 +16,31 @@ run() {
   fi
 }
 
+# The same in place of this script, so that signals for it reach the command.
+become() {
+  [[ ${DRY_RUN:-} == 1 ]] || exec "$@"
+  run "$@"
+}
+
 # Are these variables set?
 needs() {
   local name
   for name in "$@"; do
     [[ -n ${!name:-} ]] || fail "$name is not set; see the head of this file"
   done
+}
+
+# The commit that is sent to other machines; $1: what to do when it is not all there is.
+committed() {
+  git -C "${root:?}" diff --quiet HEAD -- ||
+    fail "changes that are not committed; ${1:-commit them: what is sent is the commit}"
+  git -C "$root" rev-parse --short=12 HEAD
+}
+
+# Packs commit $1 into `archive` until the script ends. Named for $2, not by mktemp: a dry run can
+# print it, and two uploads at once do not share it.
+pack() {
+  archive=${root:?}/histo_simclr-$2.tgz
+  trap 'run rm -f "$archive"' EXIT
+  run git -C "$root" archive --format tgz -o "$archive" "$1"
 }

@@ -91,16 +91,9 @@ create() {
 }
 
 install() {
-  local version archive
-  git -C "$root" diff --quiet HEAD -- || fail "changes that are not committed; commit them: all workers get the same code"
-  version=$(git -C "$root" rev-parse --short=12 HEAD)
-  archive=histo_simclr.tgz
-  if [[ ${DRY_RUN:-} != 1 ]]; then
-    temporary=$(mktemp -d)
-    trap 'rm -rf "$temporary"' EXIT
-    archive=$temporary/$archive
-  fi
-  run git -C "$root" archive --format tgz -o "$archive" HEAD
+  local version
+  version=$(committed) || exit
+  pack "$version" "$NAME"
   run gcloud compute tpus tpu-vm scp "$archive" "$NAME:histo_simclr.tgz" "${where[@]}" --worker=all
   say "preparing every worker with $version: minutes the first time"
   local setup

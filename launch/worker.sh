@@ -55,7 +55,7 @@ for argument in "$@"; do
 done
 [[ -n $workdir ]] || fail "no --workdir=DIR; give a folder that all processes of the run reach"
 [[ $workdir != *://* ]] || fail "--workdir=$workdir: a store is no folder; mount it and give the mount's path"
-cd "$root"
+run cd "$root"
 [[ -z ${MIX_FROM:-} ]] || stage
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$(dirname "$workdir")/jax_cache}
 command=(bash "$launch/local.sh")

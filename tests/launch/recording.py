@@ -1,5 +1,6 @@
 """A repository of one commit with the launchers in it, and programs that record their arguments."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -10,6 +11,17 @@ ROOT = Path(__file__).parents[2]
 STUB = """#!/bin/bash
 { printf '%s\\0' "$(basename "$0")" "$@"; printf '\\0'; } >>"$CALLS"
 """
+
+
+def committed(folder: Path) -> str:
+    """Makes `folder` a repository of one commit, and names it."""
+    # In a hook or `git rebase --exec`, GIT_DIR would lead to the repository of this code.
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
+    git = ["git", "-C", folder, "-c", "user.name=n", "-c", "user.email=e"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "m"]):
+        subprocess.run([*git, *command], env=environment, check=True)
+    head = [*git, "rev-parse", "--short=12", "HEAD"]
+    return subprocess.check_output(head, env=environment, text=True).strip()
 
 
 class Sandbox:
@@ -27,11 +39,7 @@ class Sandbox:
         # Python and pip are of no concern here: the program says what reached it.
         (self.root / "launch/local.sh").write_text(STUB + '. "$PROGRAM"\n')
         (folder / "program").write_text("exit 0\n")
-        git = ["git", "-C", self.root, "-c", "user.name=n", "-c", "user.email=e"]
-        for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "m"]):
-            subprocess.run([*git, *command], check=True)
-        head = [*git, "rev-parse", "--short=12", "HEAD"]
-        self.version = subprocess.run(head, check=True, capture_output=True, text=True).stdout[:-1]
+        self.version = committed(self.root)
         self.environment = {
             "PATH": f"{self.stubs}:/usr/bin:/bin",
             "HOME": str(self.home),

@@ -1,6 +1,8 @@
 """embed.sbatch against a local.sh that records what it was asked."""
 
 import re
+import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,12 +17,13 @@ WHAT = ("/slides", "--checkpoint", "/run", "--out", "/features", "--regions", "/
 
 @pytest.fixture
 def submit(tmp_path):
-    """submit(*arguments, **environment): (exit code, arguments of the command or None, stderr)."""
+    """submit(*arguments, **environment): exit code, what the command got, stdout, stderr."""
     # As Slurm does: a copy elsewhere, in a folder that is not the repository's.
     (tmp_path / "spool").mkdir()
     script = tmp_path / "spool/slurm_script"
     script.write_bytes(SCRIPT.read_bytes())
     (tmp_path / "repository/launch").mkdir(parents=True)
+    shutil.copy(ROOT / "launch/steps.sh", tmp_path / "repository/launch")
     stub = 'printf \'%s\\0\' "$@" >"$CALLS"\n'
     (tmp_path / "repository/launch/local.sh").write_text(stub)
 
@@ -28,7 +31,7 @@ def submit(tmp_path):
         calls = tmp_path / "calls"
         calls.unlink(missing_ok=True)
         known = {"PATH": "/usr/bin:/bin", "CALLS": str(calls), "SLURM_ARRAY_TASK_ID": "4"}
-        known |= {"SLURM_SUBMIT_DIR": str(tmp_path / "repository")}
+        known |= {"SLURM_SUBMIT_DIR": str(tmp_path / "repository"), "SLURM_JOB_ID": "7"}
         done = subprocess.run(
             ["bash", script, *arguments],
             env=known | environment,
@@ -37,7 +40,7 @@ def submit(tmp_path):
             text=True,
         )
         found = calls.read_text().split("\0")[:-1] if calls.exists() else None
-        return done.returncode, found, done.stderr
+        return done.returncode, found, done.stdout, done.stderr
 
     return run
 
@@ -49,7 +52,7 @@ def parsed(call):
 
 
 def test_a_task_gives_the_command_what_was_submitted(submit):
-    code, call, err = submit(*WHAT)
+    code, call, _, err = submit(*WHAT)
     assert (code, err) == (0, "")
     args = parsed(call)
     assert (args.slides, args.checkpoint, str(args.out)) == (["/slides"], "/run", "/features")
@@ -65,18 +68,26 @@ def test_the_repository_may_be_named(submit, tmp_path):
     assert parsed(submit(*WHAT, **told)[1]).slides == ["/slides"]
 
 
+def test_a_dry_run_prints_and_runs_nothing(submit):
+    code, call, out, err = submit(*WHAT, DRY_RUN="1", SLURM_JOB_ID="")
+    assert (code, call, err) == (0, None, "")
+    _, _, *command = shlex.split(out)  # bash local.sh
+    assert parsed(command).slides == ["/slides"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "said"),
     [
         (WHAT, {"SLURM_SUBMIT_DIR": "/"}, "no repository in '/': submit from its root"),
         ((), {}, "nothing to embed; give what histo-simclr embed takes"),
+        (WHAT, {"SLURM_JOB_ID": ""}, "not in a job: sbatch launch/embed.sbatch"),
         (WHAT, {"SHARES": "many"}, "SHARES is 'many'"),
         (WHAT, {"SHARES": "4"}, "task 4 of SHARES=4: with SHARES, arrays count from 0"),
         (WHAT, {"SHARES": "4", "SLURM_ARRAY_TASK_ID": ""}, "SHARES without an array"),
     ],
 )
 def test_what_is_missing_is_one_line(submit, arguments, environment, said):
-    code, call, err = submit(*arguments, **environment)
+    code, call, _, err = submit(*arguments, **environment)
     assert (code, call) == (2, None)
     assert err.startswith(f"embed.sbatch: {said}")
     assert err.count("\n") == 1

@@ -4,8 +4,10 @@ import re
 import shlex
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.launch.recording import Sandbox, option, printed
 
@@ -172,8 +174,9 @@ def test_a_dry_run_prints_and_runs_nothing(sandbox):
     code, calls, out, err = sandbox.run("tpu_pod.sh", "run", *WHAT, DRY_RUN="1", **POD)
     assert (code, calls, err) == (0, [], "")
     commands = printed(out)
-    assert [command[0] for command in commands] == ["gcloud", "git", "gcloud", "gcloud", "gcloud"]
-    start = option(commands[-1], "--command")
+    names = [command[0] for command in commands]
+    assert names == ["gcloud", "git", "gcloud", "gcloud", "gcloud", "rm"]
+    start = option(commands[-2], "--command")
     arguments = re.search(r"worker\.sh (.*?)\s*>>run\.log", start).group(1)
     assert tuple(shlex.split(arguments)) == WHAT
 
@@ -258,8 +261,31 @@ def test_a_dry_workload_prints_and_runs_nothing(sandbox):
     assert (code, calls) == (0, [])
     (command,) = printed(out)
     assert shlex.split(option(command, "--command"))[-len(WHAT) :] == list(WHAT)
-    code, calls, out, _ = sandbox.run("gke_xpk.sh", "build", DRY_RUN="1", **WORKLOAD)
-    assert (code, calls, len(printed(out))) == (0, [], 1)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_image_is_built_from_what_is_committed_and_no_archive_is_left(sandbox, code):
+    keeps = f'tar -tzf "$3" >"{sandbox.home}/packed"\nexit {code}\n'
+    with (sandbox.stubs / "gcloud").open("a") as stub:
+        stub.write(keeps)
+    (sandbox.root / "new").touch()
+    ended, calls, _, err = sandbox.run("gke_xpk.sh", "build", **WORKLOAD)
+    assert (ended, err) == (code, "")
+    (call,) = calls
+    assert call[1:3] == ["builds", "submit"]
+    packed = (sandbox.home / "packed").read_text().split()
+    assert "new" not in packed
+    assert list(sandbox.root.glob("*.tgz")) == []
+    # Cloud Build refuses a substitution that is not used, or not given.
+    given = dict(pair.split("=") for pair in option(call, "--substitutions").split(","))
+    template = Path(option(call, "--config")).read_text()
+    assert set(re.findall(r"\$(\w+)", template)) == set(given)
+    build = yaml.safe_load(re.sub(r"\$(\w+)", lambda name: given[name[1]], template))
+    assert build["images"] == [f"r/p/i:{sandbox.version}"]
+    arguments = build["steps"][0]["args"]
+    assert option(arguments, "--tag") == f"r/p/i:{sandbox.version}"
+    assert option(arguments, "--file") in packed
+    assert option(arguments, "--build-arg") == "ACCELERATOR=tpu"
 
 
 @pytest.mark.parametrize(

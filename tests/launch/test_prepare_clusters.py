@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from histo_simclr import cli
+from tests.launch.recording import committed
 
 ROOT = Path(__file__).parents[2]
 STUB = r"""#!/bin/bash
 echo "$(basename "$0") $HISTO_SIMCLR_EXTRA|$(printf '%s|' "$@")" >>"$CALLS"
 [[ $* != *" describe "* ]] || exit "${DESCRIBED:-1}"
-[[ $* != "builds submit "* ]] || cp -r "$3" "$CONTEXT"
+[[ $* != "builds submit "* ]] || { mkdir "$CONTEXT" && tar -xzf "$3" -C "$CONTEXT"; }
 """
 
 
@@ -25,19 +26,14 @@ class Sandbox:
         self.context = folder / "context"
         (self.root / "launch").mkdir(parents=True)
         stubs.mkdir()
-        for name in ("prepare_flink.sh", "prepare_dataflow.sh", "dataflow.dockerfile"):
+        scripts = ("prepare_flink.sh", "prepare_dataflow.sh", "steps.sh")
+        for name in (*scripts, "cloudbuild.yaml", "dataflow.dockerfile"):
             shutil.copy(ROOT / "launch" / name, self.root / "launch")
         for path in (self.root / "launch/local.sh", stubs / "gcloud", stubs / "java"):
             path.write_text(STUB)
             path.chmod(0o755)
         (self.root / "code.py").write_text("committed\n")
-        git = ["git", "-C", self.root, "-c", "user.name=n", "-c", "user.email=e"]
-        for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "m"]):
-            subprocess.run([*git, *command], check=True)
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], check=True, capture_output=True, text=True
-        )
-        self.version = head.stdout.strip()
+        self.version = committed(self.root)
         self.environment = {"PATH": f"{stubs}:/usr/bin:/bin", "CALLS": str(self.calls)}
         self.environment |= {"CONTEXT": str(self.context)}
 
@@ -107,9 +103,10 @@ def test_dataflow_builds_what_is_committed_once_and_submits(sandbox):
     assert asked.split("|")[1:4] == ["artifacts", "repositories", "describe"]
     assert made.split("|")[1:5] == ["artifacts", "repositories", "create", "histo-simclr"]
     assert built.split("|")[1:3] == ["builds", "submit"]
-    assert image in built
+    assert f"_DOCKERFILE=dataflow.dockerfile,_IMAGE={image}" in built.split("|")
     assert (sandbox.context / "code.py").read_text() == "committed\n"
-    assert (sandbox.context / "Dockerfile").read_text().startswith("# Image of the Dataflow")
+    dockerfile = (sandbox.context / "launch/dataflow.dockerfile").read_text()
+    assert dockerfile.startswith("# Image of the Dataflow")
     extra, args = prepared(submitted)
     assert (extra, args.runner, args.parts) == ("dataflow", "DataflowRunner", "gs://b/parts")
     options = args.beam_options.split()
@@ -130,11 +127,8 @@ def test_a_dry_run_prints_every_command_and_runs_none(sandbox):
     code, calls, out, _ = sandbox.run("prepare_dataflow.sh", *WHAT, **CLOUD, DRY_RUN="1")
     assert (code, calls) == (0, [])
     lines = out.splitlines()
-    assert [line.split()[:3] for line in lines[:2]] == [
-        ["gcloud", "artifacts", "repositories"],
-        ["gcloud", "builds", "submit"],
-    ]
-    assert "histo_simclr prepare /slides" in lines[2]
+    assert [line.split()[0] for line in lines] == ["gcloud", "git", "gcloud", "env", "rm"]
+    assert "histo_simclr prepare /slides" in lines[3]
     code, calls, out, _ = sandbox.run("prepare_flink.sh", "h:8081", *WHAT, DRY_RUN="1")
     assert (code, calls, len(out.splitlines())) == (0, [], 1)
 

