@@ -97,13 +97,15 @@ def kept() -> None:
     print("| network | " + " | ".join(resnet.REMAT) + " |")
     print("|---|" + "---|" * len(resnet.REMAT))
     for arch in resnet.ARCHS:
-        amounts = [f"{_kept(arch, remat) / 2**20:.1f}" for remat in resnet.REMAT]
+        amounts = [f"{kept_bytes(arch, remat) / 2**20:.1f}" for remat in resnet.REMAT]
         print(f"| {arch} | {' | '.join(amounts)} |")
 
 
-def _kept(arch: str, remat: str) -> float:
+def kept_bytes(arch: str, remat: str, *, px: int = 224, dtype: object = jnp.bfloat16) -> float:
+    """Of activations, a view."""
+
     def build() -> resnet.ResNet:
-        return resnet.ResNet(arch, rngs=nnx.Rngs(0), dtype=jnp.bfloat16, remat=remat)
+        return resnet.ResNet(arch, rngs=nnx.Rngs(0), dtype=dtype, remat=remat)
 
     graph, params, others = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
 
@@ -114,7 +116,7 @@ def _kept(arch: str, remat: str) -> float:
         return jax.vjp(features, params)[1]
 
     count = 4
-    views = jax.ShapeDtypeStruct((count, 224, 224, 3), jnp.bfloat16)
+    views = jax.ShapeDtypeStruct((count, px, px, 3), dtype)
     leaves = jax.tree.leaves(jax.eval_shape(backward, params, others, views))
     of_views = [leaf for leaf in leaves if leaf.shape[:1] == (count,)]
     return sum(leaf.size * leaf.dtype.itemsize for leaf in of_views) / count

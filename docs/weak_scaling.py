@@ -61,21 +61,16 @@ def lowered(config: Any, devices: int) -> Any:
 
     from histo_simclr import config as configs
     from histo_simclr import mesh as meshes
-    from histo_simclr import optimizer, update
+    from histo_simclr import update
     from histo_simclr.pretrain import step, train
 
     # The number of patches only stretches the schedule of the learning rate.
     plan = configs.plan(config, 1000 * config.batch_size)
     bound = train.recipe(config, plan)
-    rule = optimizer.make(
-        config.optimizer.name,
-        rate=bound["rate"],
-        weight_decay=config.optimizer.weight_decay,
-        momentum=config.optimizer.momentum,
-    )
+    rule = train.rule(config, bound["rate"])
 
     def initial() -> tuple[nnx.GraphDef, nnx.State]:
-        built = model(config)
+        built = train.model(config, nnx.Rngs(params=0))
         return nnx.split((built, nnx.Optimizer(built, rule, wrt=nnx.Param)))
 
     graph, arrays = nnx.eval_shape(initial)
@@ -84,18 +79,6 @@ def lowered(config: Any, devices: int) -> Any:
     shape = (config.batch_size, config.views.px, config.views.px, 3)
     key = jax.eval_shape(lambda: jax.random.key(0))
     return compiled.lower(arrays, jax.ShapeDtypeStruct(shape, "uint8"), key)
-
-
-def model(config: Any) -> Any:
-    """Encoder and head, as a run builds them."""
-    from flax import nnx
-
-    from histo_simclr import mesh as meshes
-    from histo_simclr.model.simclr import SimCLR
-
-    dtype = meshes.compute_dtype(config.precision)
-    levers = {name: config.compute[name] for name in ("space_to_depth", "remat")}
-    return SimCLR(**config.model, **levers, rngs=nnx.Rngs(params=0), dtype=dtype)
 
 
 def predicted(config: Any) -> dict[str, collections.Counter]:
@@ -108,8 +91,9 @@ def predicted(config: Any) -> dict[str, collections.Counter]:
     from flax import nnx
 
     from histo_simclr.model.resnet import BatchNorm
+    from histo_simclr.pretrain import train
 
-    built = nnx.eval_shape(lambda: model(config))
+    built = nnx.eval_shape(lambda: train.model(config, nnx.Rngs(params=0)))
     norms = [each for _, each in nnx.iter_graph(built) if isinstance(each, BatchNorm)]
     widths = collections.Counter()
     for norm in norms:

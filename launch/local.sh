@@ -14,6 +14,7 @@
 #   HISTO_SIMCLR_EXTRA         beam, dataflow or ecosystem: another environment, .venv-beam and so
 #                              on, with that extra too; for the first two launch/beam_constraints.txt
 #                              pins what lies beside it
+#   DRY_RUN                    1: print the commands, run nothing
 set -euo pipefail
 
 root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -26,10 +27,15 @@ stamp=$venv/histo-simclr.txt # first line: what it is for; rest: what was instal
 log=$root/$name.log
 unfinished="unfinished"
 
-say() { printf 'local.sh: %s\n' "$*" >&2; }
-fail() {
-  say "$@"
-  exit 1
+# shellcheck source=launch/steps.sh
+. "$root/launch/steps.sh"
+
+say() { [[ ${DRY_RUN:-} == 1 ]] || printf 'local.sh: %s\n' "$*" >&2; }
+# Notes what the environment is: $1 for the first line, then the files in $@.
+note() {
+  # shellcheck disable=SC2016 # the inner shell expands it
+  run bash -c 'cd "$1" && { echo "$2" && cat /dev/null "${@:4}"; } >"$3.new" && mv "$3.new" "$3"' \
+    bash "$root" "$1" "$stamp" "${@:2}"
 }
 
 constraints="" # a file below the root
@@ -71,16 +77,14 @@ accelerator() {
 }
 
 # What the environment has to be; read without starting anything, so that a ready one costs nothing.
-wanted_packages() {
-  cat "$root/requirements.txt" "$root/pyproject.toml" ${constraints:+"$root/$constraints"}
-}
+wanted=(requirements.txt pyproject.toml ${constraints:+"$constraints"})
 
 # Is it ready for accelerator $1? One made for GPU or TPU also serves the CPU: on a cluster the
 # login node must not take the environment away from a job on a GPU node.
 ready() {
   local has_for
   [[ -x $venv/bin/python && -f $stamp ]] || return 1
-  { read -r has_for && [[ $(cat) == "$(wanted_packages)" ]]; } <"$stamp" || return 1
+  { read -r has_for && [[ $(cat) == "$(cd "$root" && cat "${wanted[@]}")" ]]; } <"$stamp" || return 1
   [[ $has_for == "$1" || ($1 == cpu && $has_for != "$unfinished") ]] || return 1
   same_python
 }
@@ -115,31 +119,36 @@ prepare() {
   if [[ ! -x $venv/bin/python || ($old != "$for" && $old != cpu) ]] || ! same_python; then
     python=$(find_python)
     say "making $name with $python"
-    rm -rf "$venv"
-    mkdir "$venv"
-    echo "$unfinished" >"$stamp"
-    "$python" -m venv "$venv" || fail "$python -m venv failed (see above); set PYTHON to another Python"
-    echo "$python" >"$venv/made-by.txt"
+    run rm -rf "$venv"
+    run mkdir "$venv"
+    note "$unfinished"
+    run "$python" -m venv "$venv" ||
+      fail "$python -m venv failed (see above); set PYTHON to another Python"
+    # shellcheck disable=SC2016 # the inner shell expands it
+    run bash -c 'echo "$1" >"$2"' bash "$python" "$venv/made-by.txt"
   fi
   [[ $for == cpu ]] || extras+=,$for
   [[ -z $extra ]] || extras+=,$extra
   say "installing the pinned packages with JAX for $for into $name: minutes, some GB; log: $name.log"
-  cp "$stamp" "$venv/stamp.old"
-  echo "$unfinished" >"$stamp"
-  if ! (cd "$root" && "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
-    ${constraints:+--constraint "$constraints"} --editable ".[$extras]") >"$log" 2>&1; then
+  run cp "$stamp" "$venv/stamp.old"
+  note "$unfinished"
+  # shellcheck disable=SC2016 # the inner shell expands it
+  if ! run bash -c 'cd "$1" && "${@:3}" >"$2" 2>&1' bash "$root" "$log" \
+    "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
+    ${constraints:+--constraint "$constraints"} --editable ".[$extras]"; then
     # While it resolves and downloads, pip changes nothing.
     grep -q "^Installing collected packages" "$log" || mv "$venv/stamp.old" "$stamp"
     fail "pip could not install the packages: $(grep -m 1 ERROR "$log" || tail -n 1 "$log");" \
       "see $name.log, check the network, and run the same command again"
   fi
-  { echo "$for" && wanted_packages; } >"$venv/stamp.new"
-  mv "$venv/stamp.new" "$stamp"
-  rm "$venv/stamp.old"
+  note "$for" "${wanted[@]}"
+  run rm "$venv/stamp.old"
 }
 
 for=$(accelerator)
-if ! ready "$for"; then
+if [[ ${DRY_RUN:-} == 1 ]]; then
+  ready "$for" || prepare "$for"
+elif ! ready "$for"; then
   # Two at once: the second waits, then finds it ready. (macOS has no flock: there, start one.)
   exec 9>"$root/$name.lock"
   if command -v flock >/dev/null && ! flock --nonblock 9; then
@@ -150,9 +159,9 @@ if ! ready "$for"; then
   exec 9>&-
 fi
 
+variables=("VIRTUAL_ENV=$venv" "PATH=$venv/bin:$PATH")
 # Also when a CUDA JAX is installed: it would look for a GPU, and complain.
-[[ $for != cpu ]] || export JAX_PLATFORMS=${JAX_PLATFORMS:-cpu}
-export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
+[[ $for != cpu ]] || variables+=("JAX_PLATFORMS=${JAX_PLATFORMS:-cpu}")
 say "$name is ready, JAX runs on $for: python $*"
-cd "$root"
-exec "$venv/bin/python" "$@"
+run cd "$root"
+become env "${variables[@]}" "$venv/bin/python" "$@"

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+import optax
+from flax import nnx
 from jax.experimental import multihost_utils
 
 from histo_simclr import (
@@ -150,22 +152,33 @@ def build(
     begin: start.Start = start.SCRATCH,
 ) -> Program:
     """Initialised state and compiled step; everything that the recipe decides is bound here."""
-    bound, dtype = recipe(config, plan), meshes.compute_dtype(config.precision)
-    levers = {name: config.compute[name] for name in ("space_to_depth", "remat")}
+    bound = recipe(config, plan)
     split = state.init(
-        lambda rngs: SimCLR(**config.model, **levers, rngs=rngs, dtype=dtype),
-        optimizer.make(
-            config.optimizer.name,
-            rate=bound["rate"],
-            weight_decay=config.optimizer.weight_decay,
-            momentum=config.optimizer.momentum,
-        ),
+        functools.partial(model, config),
+        rule(config, bound["rate"]),
         seed=config.seed,
         sharding=meshes.replicated(mesh),
     )
     advance = functools.partial(step.pretrain_step, graph=split.graph, **bound)
     compiled = update.compile_step(advance, mesh)
     return Program(compiled, split, update.seed_key(config.seed, mesh), begin)
+
+
+def model(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> SimCLR:
+    """Encoder and projection head."""
+    levers = {name: config.compute[name] for name in ("space_to_depth", "remat")}
+    dtype = meshes.compute_dtype(config.precision)
+    return SimCLR(**config.model, **levers, rngs=rngs, dtype=dtype)
+
+
+def rule(config: ml_collections.ConfigDict, rate: optax.Schedule) -> optax.GradientTransformation:
+    """The optimizer's, at the rate of `recipe`."""
+    return optimizer.make(
+        config.optimizer.name,
+        rate=rate,
+        weight_decay=config.optimizer.weight_decay,
+        momentum=config.optimizer.momentum,
+    )
 
 
 def train(

@@ -61,6 +61,20 @@ def test_a_run_without_memory(
 
 
 @pytest.mark.slow
+def test_parameters_that_are_not_numbers(
+    whole, program, pretrain, undisturbed, leaves, one_line, tmp_path, tell
+):
+    workdir = tmp_path / "run"
+    said = one_line(program.run(*pretrain(workdir), nan_after=7))
+    assert "loss is nan at step 8; last good checkpoint: step 6" in said
+    done = program.run(*pretrain(workdir))
+    assert done.returncode == 0, done.stderr
+    assert "resumed from step 6" in done.stdout
+    assert leaves(workdir) == undisturbed.leaves
+    tell("NaN in every parameter", "pretraining, in a step", "one line names step; same bits after")
+
+
+@pytest.mark.slow
 def test_a_clock_that_jumps(
     whole, program, pretrain, undisturbed, leaves, results_of, wait_for, tmp_path, tell
 ):

@@ -38,7 +38,8 @@ class Sandbox:
         self.root, self.stubs = folder / "repository", folder / "stubs"
         (self.root / "launch").mkdir(parents=True)
         self.stubs.mkdir()
-        shutil.copy(ROOT / "launch/local.sh", self.root / "launch/local.sh")
+        for name in ("local.sh", "steps.sh"):
+            shutil.copy(ROOT / "launch" / name, self.root / "launch" / name)
         (self.root / "requirements.txt").write_text("jax==1\n")
         (self.root / "pyproject.toml").write_text("[project]\n")
         for name in ("python3", "python3.12", "nvidia-smi"):
@@ -94,6 +95,30 @@ def test_a_ready_environment_starts_nothing_but_the_program(sandbox):
     sandbox.calls("")
     assert sandbox.run("-m", "pytest")[0] == 0
     assert sandbox.calls("") == ["bin/python -m pytest"]
+
+
+@pytest.mark.parametrize("extra", ["", "beam"])
+def test_what_a_dry_run_prints_does_what_a_run_does(sandbox, extra):
+    (sandbox.root / "launch/beam_constraints.txt").write_text("numpy<2\n")
+    told = {"HISTO_SIMCLR_EXTRA": extra}
+    code, printed, stderr = sandbox.run("main.py", "--config=a 'b'", DRY_RUN="1", **told)
+    assert (code, stderr) == (0, "")
+    assert {each.name for each in sandbox.root.iterdir()} == {
+        "launch",
+        "pyproject.toml",
+        "requirements.txt",
+    }
+    sandbox.calls("")
+    told |= sandbox.environment
+    pasted = subprocess.run(["bash", "-ec", printed], env=told, capture_output=True, text=True)
+    calls = [call for call in sandbox.calls("") if "python3 -c" not in call]
+    shutil.rmtree(sandbox.root / f".venv{extra and '-'}{extra}")
+    _, stdout, _ = sandbox.run("main.py", "--config=a 'b'", HISTO_SIMCLR_EXTRA=extra)
+    assert (pasted.returncode, pasted.stdout) == (0, stdout), pasted.stderr
+    assert calls == [call for call in sandbox.calls("") if "python3 -c" not in call]
+    # The environment that it made is taken as it is.
+    assert sandbox.run(HISTO_SIMCLR_EXTRA=extra)[0] == 0
+    assert len(sandbox.calls("")) == 1
 
 
 @pytest.mark.parametrize("changed", ["requirements.txt", "pyproject.toml"])

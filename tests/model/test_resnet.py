@@ -180,24 +180,12 @@ CONVOLVED = {"resnet18": 2_483_712, "resnet50": 11_113_984}
 
 
 @pytest.mark.parametrize("arch", CONVOLVED)
-def test_each_step_of_remat_keeps_less_for_the_gradients(arch):
-    def kept(remat: str) -> int:
-        """Bytes of activations that the backward pass takes, by JAX's own account."""
-        encoder = nnx.eval_shape(lambda: resnet.ResNet(arch, rngs=nnx.Rngs(0), remat=remat))
-        graph, params, others = nnx.split(encoder, nnx.Param, ...)
-
-        def backward(params, others, images):
-            def features(params):
-                return nnx.merge(graph, params, others, copy=True)(images)
-
-            return jax.vjp(features, params)[1]
-
-        images = jax.ShapeDtypeStruct((4, 64, 64, 3), jnp.float32)
-        found = jax.tree.leaves(jax.eval_shape(backward, params, others, images))
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in found if leaf.shape[:1] == (4,))
-
-    none, convolutions, blocks = map(kept, resnet.REMAT)
-    outputs = 4 * 4 * CONVOLVED[arch] * (64 / 224) ** 2  # 4 views, 4 bytes each
+def test_each_step_of_remat_keeps_less_for_the_gradients(arch, module_at, request):
+    levers = module_at(request.config.rootpath / "docs/levers.py")
+    none, convolutions, blocks = (
+        levers.kept_bytes(arch, remat, px=64, dtype=jnp.float32) for remat in resnet.REMAT
+    )
+    outputs = 4 * CONVOLVED[arch] * (64 / 224) ** 2  # of a view, 4 bytes each
     assert outputs < convolutions < 1.6 * outputs < 0.6 * none
     assert blocks < 0.4 * convolutions
 

@@ -13,7 +13,7 @@ from flax import nnx
 from histo_simclr import collectives, optimizer, state, update
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
-from histo_simclr.model.resnet import BatchNorm
+from histo_simclr.model import resnet
 from histo_simclr.pretrain import objective, step
 from histo_simclr.views import compose
 
@@ -24,19 +24,42 @@ VIEWS = configs.load(str(ROOT / "configs/simclr.py")).views.to_dict() | {"px": 1
 class Small(nnx.Module):
     """Convolution, BatchNorm, pool, projection: every kind of state that a ResNet has."""
 
-    def __init__(self, rngs: nnx.Rngs, dtype):
+    def __init__(self, rngs: nnx.Rngs, dtype, remat="none"):
+        self.remat = remat
         self.conv = nnx.Conv(3, 8, (3, 3), dtype=dtype, rngs=rngs)
-        self.norm = BatchNorm(8, dtype=dtype)
+        self.norm = resnet.BatchNorm(8, dtype=dtype)
         self.project = nnx.Linear(8, 4, dtype=dtype, rngs=rngs)
         nnx.update(self, jax.tree.map(lambda leaf: leaf.astype(dtype), nnx.state(self)))
 
     def __call__(self, x):
-        features = jnp.mean(jax.nn.relu(self.norm(self.conv(x))), axis=(1, 2))
+        features = resnet._run(Small.features, self, x, self.remat)
         return features, self.project(features)
+
+    def features(self, x):
+        return jnp.mean(jax.nn.relu(self.norm(self.conv(x))), axis=(1, 2))
 
 
 def compiled(mesh, **bound):
     return update.compile_step(functools.partial(step.pretrain_step, **bound), mesh)
+
+
+def plain(mesh, *, rate=0.1, dtype=jnp.float32, remat="none") -> state.Split:
+    """Small before its first step of gradient descent."""
+    return state.init(
+        functools.partial(Small, dtype=dtype, remat=remat),
+        optax.sgd(rate),
+        seed=0,
+        sharding=meshes.replicated(mesh),
+    )
+
+
+def recipe(dtype, **loss_settings) -> dict:
+    """What a configuration decides of the step."""
+    return {
+        "views": functools.partial(compose.random_views, **VIEWS, dtype=dtype),
+        "loss_of": functools.partial(objective.nt_xent, temperature=0.5, **loss_settings),
+        "rate": lambda _: 0.1,
+    }
 
 
 def small_run(devices: int, steps: int, dtype, *, seed: int = 0, microbatches: int = 1):
@@ -52,10 +75,7 @@ def small_run(devices: int, steps: int, dtype, *, seed: int = 0, microbatches: i
     advance = compiled(
         mesh,
         graph=split.graph,
-        views=functools.partial(compose.random_views, **VIEWS, dtype=dtype),
-        loss_of=functools.partial(objective.nt_xent, temperature=0.5),
-        rate=rate,
-        microbatches=microbatches,
+        **recipe(dtype) | {"rate": rate, "microbatches": microbatches},
     )
     arrays, seen = split.arrays, []
     for number in range(steps):
@@ -82,22 +102,20 @@ def test_one_and_eight_devices_train_to_the_same_state_in_float64():
         np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_microbatches_give_the_gradients_of_a_step_that_embeds_them_side_by_side(devices):
+@pytest.mark.parametrize(
+    ("devices", "rows", "remat"), [(1, 0, "none"), (2, 0, "none"), (2, 5, "blocks")]
+)
+def test_microbatches_give_the_gradients_of_a_step_that_embeds_them_side_by_side(
+    devices, rows, remat
+):
+    """Alone, and with the other levers of memory, which the other step has not."""
     parts, mesh = 4, meshes.make(devices)
-    bound = {
-        "views": functools.partial(compose.random_views, **VIEWS, dtype=jnp.float64),
-        "loss_of": functools.partial(objective.nt_xent, temperature=0.5),
-        "rate": lambda _: 0.1,
-    }
+    bound = recipe(jnp.float64)
     with jax.enable_x64(True):
         patches = np.random.default_rng(0).integers(0, 256, (16, 24, 24, 3), np.uint8)
-        split = state.init(
-            functools.partial(Small, dtype=jnp.float64),
-            optax.sgd(1.0),  # the change of the parameters is the gradient
-            seed=0,
-            sharding=meshes.replicated(mesh),
-        )
+        # At this rate the change of the parameters is the gradient.
+        split = plain(mesh, rate=1.0, dtype=jnp.float64)
+        sparing = plain(mesh, rate=1.0, dtype=jnp.float64, remat=remat)
         before = leaves(split.arrays)
 
         def side_by_side(params, others):
@@ -116,9 +134,11 @@ def test_microbatches_give_the_gradients_of_a_step_that_embeds_them_side_by_side
         loss, gradients = jax.jit(jax.value_and_grad(side_by_side))(params, others)
         expected = jax.tree.map(np.asarray, nnx.to_pure_dict(gradients))
 
-        advance = compiled(mesh, graph=split.graph, microbatches=parts, **bound)
+        levers = {"microbatches": parts, "similarity_rows": rows}
+        levers |= recipe(jnp.float64, similarity_rows=rows)
+        advance = compiled(mesh, graph=sparing.graph, **levers)
         batch = jax.device_put(patches, meshes.batch_sharding(mesh))
-        arrays, metrics = advance(split.arrays, batch, jax.random.key(3))
+        arrays, metrics = advance(sparing.arrays, batch, jax.random.key(3))
         after = leaves(arrays)
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6)  # a metric is float32
     for path, gradient in jax.tree_util.tree_leaves_with_path(expected):
@@ -128,18 +148,11 @@ def test_microbatches_give_the_gradients_of_a_step_that_embeds_them_side_by_side
 
 def test_microbatches_move_no_patch_and_no_view_between_devices():
     mesh = meshes.make(2)
-    split = state.init(
-        functools.partial(Small, dtype=jnp.float32),
-        optax.sgd(0.1),
-        seed=0,
-        sharding=meshes.replicated(mesh),
-    )
+    split = plain(mesh)
     advance = compiled(
         mesh,
         graph=split.graph,
-        views=functools.partial(compose.random_views, **VIEWS),
-        loss_of=functools.partial(objective.nt_xent, temperature=0.5),
-        rate=lambda _: 0.1,
+        **recipe(jnp.float32),
         microbatches=4,
     )
     patches = jax.ShapeDtypeStruct((16, 24, 24, 3), jnp.uint8)
@@ -178,19 +191,9 @@ def test_views_change_from_step_to_step_through_the_step_number():
         x = patches.astype(jnp.float32) / 255
         return x, x[::-1]
 
-    split = state.init(
-        functools.partial(Small, dtype=jnp.float32),
-        optax.sgd(0.1),
-        seed=0,
-        sharding=meshes.replicated(mesh),
-    )
+    split = plain(mesh)
     arrays = split.arrays
-    arguments = {
-        "graph": split.graph,
-        "views": record,
-        "loss_of": functools.partial(objective.nt_xent, temperature=0.5),
-        "rate": lambda _: 0.1,
-    }
+    arguments = recipe(jnp.float32) | {"graph": split.graph, "views": record}
     patches = jnp.asarray(np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8))
     for _ in range(2):
         arrays, _ = step.pretrain_step(arrays, patches, jax.random.key(7), **arguments)
@@ -201,18 +204,11 @@ def test_views_change_from_step_to_step_through_the_step_number():
 
 def test_the_state_is_donated():
     mesh = meshes.make(1)
-    split = state.init(
-        functools.partial(Small, dtype=jnp.float32),
-        optax.sgd(0.1),
-        seed=0,
-        sharding=meshes.replicated(mesh),
-    )
+    split = plain(mesh)
     advance = compiled(
         mesh,
         graph=split.graph,
-        views=functools.partial(compose.random_views, **VIEWS),
-        loss_of=functools.partial(objective.nt_xent, temperature=0.5),
-        rate=lambda _: 0.1,
+        **recipe(jnp.float32),
     )
     patches = jnp.zeros((4, 24, 24, 3), jnp.uint8)
     advance(split.arrays, patches, jax.random.key(0))

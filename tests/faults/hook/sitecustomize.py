@@ -13,10 +13,13 @@ largest_file  bytes; from moment `from` on no file may grow beyond, as on a full
 memory        bytes; from moment `from` on no more than these on top of what the process has
 from          number of a moment; 0
 clock         seconds; time.time() is wrong by so much, now ahead, now behind, at each look
+nan_after     number of pretraining steps after which no parameter is a number any more
 """
 
 import contextlib
+import itertools
 import json
+import math
 import os
 import resource
 import shutil
@@ -29,6 +32,7 @@ FAULT = json.loads(os.environ.get("FAULT", "{}"))
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir")
 _busy = threading.local()
 _lock, _count = threading.Lock(), 0
+_poisoned = False
 
 
 def _moment(event: str, arguments: tuple) -> None:
@@ -92,8 +96,45 @@ def _wrong_clock(seconds: float) -> None:
     time.time_ns = lambda: wall_ns() + int(off() * 1e9)
 
 
+def _nan(event: str, arguments: tuple) -> None:
+    global _poisoned
+    # The package cannot be imported any earlier than it imports itself.
+    if not _poisoned and event == "import" and arguments[0] == "histo_simclr.pretrain.train":
+        _poisoned = True
+        _poison()
+
+
+def _poison() -> None:
+    import jax
+    import jax.numpy as jnp
+
+    from histo_simclr import update
+
+    compile_step, steps = update.compile_step, itertools.count(1)
+
+    @jax.jit
+    def times_nan(arrays):
+        return jax.tree.map(
+            lambda leaf: leaf * math.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
+            arrays,
+        )
+
+    def compile_poisoned(*arguments):
+        step = compile_step(*arguments)
+
+        def run(arrays, *others):
+            arrays, metrics = step(arrays, *others)
+            return times_nan(arrays) if next(steps) == FAULT["nan_after"] else arrays, metrics
+
+        return run
+
+    update.compile_step = compile_poisoned
+
+
 if "under" in FAULT:
     sys.addaudithook(_moment)
+if "nan_after" in FAULT:
+    sys.addaudithook(_nan)
 if "largest_file" in FAULT:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 if "clock" in FAULT:
