@@ -103,7 +103,7 @@ def test_one_and_eight_devices_train_to_the_same_state_in_float64():
 
 
 @pytest.mark.parametrize(
-    ("devices", "rows", "remat"), [(1, 0, "none"), (2, 0, "none"), (2, 5, "blocks")]
+    ("devices", "rows", "remat"), [(1, 0, "none"), (2, 0, "none"), (2, 8, "blocks")]
 )
 def test_microbatches_give_the_gradients_of_a_step_that_embeds_them_side_by_side(
     devices, rows, remat
