@@ -34,7 +34,7 @@ RULES = {
     "benchmarks.saving": "benchmarks checkpoint fingerprint provenance jax",
     "benchmarks.rooflines": "chips jax",
     "benchmarks.extract": "benchmarks encode mesh records model evaluate.extract jax flax",
-    "benchmarks.probe": "benchmarks.clock evaluate.heads evaluate.knn evaluate.probe jax sklearn",
+    "benchmarks.probe": "benchmarks evaluate.heads evaluate.knn evaluate.probe jax sklearn",
     "views": "views jax",
     "model": "model jax flax",
     "optimizer": "jax optax",
