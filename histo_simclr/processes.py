@@ -12,8 +12,10 @@ import re
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,6 +30,8 @@ START = 300
 HEARTBEAT = 60
 # At the end the others wait for the first process, which evaluates and draws alone.
 END = 3600
+# Until a file that one host made is seen by another: network folders remember for a while.
+SEEN = 30
 
 _NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 # Exit code of a process that ends because another one was lost. Not worker.sh's 75, "saved": where
@@ -97,12 +101,12 @@ def announced(environment: Mapping[str, str]) -> dict[str, Any] | None:
     """
     if _NAMES[0] not in environment:
         by_jax = (
-            int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_STEP_ID" in environment,
-            int(environment.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
+            _several(environment, "SLURM_NTASKS") and "SLURM_STEP_ID" in environment,
+            _several(environment, "OMPI_COMM_WORLD_SIZE")
             and "OMPI_MCA_orte_hnp_uri" in environment,
             "," in environment.get("TPU_WORKER_HOSTNAMES", ""),
             "," in environment.get("TPU_PROCESS_ADDRESSES", ""),
-            int(environment.get("MEGASCALE_NUM_SLICES", "1")) > 1,
+            _several(environment, "MEGASCALE_NUM_SLICES"),
             environment.get("HISTO_SIMCLR_POD") == "1",
         )
         return {} if any(by_jax) else None
@@ -128,6 +132,15 @@ def announced(environment: Mapping[str, str]) -> dict[str, Any] | None:
         "num_processes": int(count),
         "process_id": int(number),
     }
+
+
+def _several(environment: Mapping[str, str], name: str) -> bool:
+    count = environment.get(name, "1")
+    if not count.isdecimal():
+        raise InputError(
+            f"is {count!r}", where=name, way_out="unset it, or give the number of processes"
+        )
+    return int(count) > 1
 
 
 @contextlib.contextmanager
@@ -179,6 +192,35 @@ def everywhere(holds: bool) -> bool:
     if jax.process_count() == 1:
         return holds
     return bool(multihost_utils.process_allgather(np.array(holds)).all())
+
+
+def check_shared(folder: Path) -> None:
+    """InputError in every process of a job unless `folder` is the same one for all of them.
+
+    Process 0, which made the folder, leaves a file there for a moment.
+    """
+    if jax.process_count() == 1:
+        return
+    token = np.frombuffer(os.urandom(16), np.uint32)
+    if jax.process_index() == 0:
+        _mark(folder, token).touch()
+    mark = _mark(folder, multihost_utils.broadcast_one_to_all(token))
+    end = time.monotonic() + SEEN
+    while not (seen := mark.exists()) and time.monotonic() < end:
+        time.sleep(0.1)
+    blind = np.flatnonzero(~multihost_utils.process_allgather(np.array(seen)))
+    if jax.process_index() == 0:
+        mark.unlink()
+    if len(blind):
+        raise InputError(
+            f"process {blind[0]} of the job does not see what process 0 wrote there",
+            where=folder,
+            way_out="give a --workdir that is the same folder on all hosts",
+        )
+
+
+def _mark(folder: Path, token: np.ndarray) -> Path:
+    return folder / f"job-{token.tobytes().hex()}"
 
 
 def _lost(why: str) -> InputError:

@@ -8,9 +8,13 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from histo_simclr import workdir as workdirs
 from histo_simclr.errors import InputError
 
 METRICS = "metrics.jsonl"
@@ -187,15 +191,36 @@ def summarize(
         # The gradient too: it has already made the parameters that are about to be saved.
         for name in ("loss", "gradient_norm"):
             if not math.isfinite(metrics[name]):
-                good = "none" if last_checkpoint is None else f"step {last_checkpoint}"
-                raise InputError(
-                    f"{name} is {float(metrics[name])} at step {step}; "
-                    f"last good checkpoint: {good}",
-                    where="training",
-                    way_out="take a new --workdir and a lower --config.optimizer.base_rate",
-                )
+                said = f"{name} is {float(metrics[name])} at step {step}"
+                raise _not_finite(said, last_checkpoint)
     means = {name: float(np.mean([m[name] for m in window])) for name in window[0]}
     return means | {"learning_rate": float(window[-1]["learning_rate"])}
+
+
+def check_finite(parts: dict[str, Any], step: int, last_checkpoint: int | None) -> None:
+    """InputError where an array that is about to be saved is not finite; says as `summarize`.
+
+    Loss and gradient tell of the parameters before the step, not of those that it made.
+
+    Args:
+      parts: trees of arrays by name (`state.parts`).
+      step: that made them.
+      last_checkpoint: step of the last good one.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(parts):
+        values = jax.device_get(leaf)
+        if jnp.issubdtype(values.dtype, jnp.floating) and not np.isfinite(values).all():
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise _not_finite(f"{name} is not finite after step {step}", last_checkpoint)
+
+
+def _not_finite(said: str, last_checkpoint: int | None) -> InputError:
+    good = "none" if last_checkpoint is None else f"step {last_checkpoint}"
+    return InputError(
+        f"{said}; last good checkpoint: {good}",
+        where="training",
+        way_out="take a new --workdir and a lower --config.optimizer.base_rate",
+    )
 
 
 def chance_loss(batch_size: int) -> float:
@@ -224,9 +249,7 @@ def _drop_after(file: Path, step: int) -> None:
         return
     # A run that begins anew writes its line of step 0 anew.
     kept = [line for line in read_metrics(file.parent) if line["step"] <= step] if step else []
-    partial = file.with_name(file.name + ".tmp")
-    partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-    partial.replace(file)
+    workdirs.write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _tensorboard(folder: Path):

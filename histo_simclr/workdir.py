@@ -89,6 +89,8 @@ def naming_disk_trouble(path: Path) -> Iterator[None]:
     """Turns what the operating system refuses to write into one clear line."""
     try:
         yield
+    except BrokenPipeError:  # says nothing of the folder: nobody reads what is printed
+        raise
     except OSError as error:
         raise InputError(
             f"cannot be written ({error.strerror or error})",

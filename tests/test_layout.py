@@ -207,7 +207,7 @@ RULES = {
     "weights.model_card": "provenance weights prepare.stages yaml",
     "weights.usage": "provenance",
     "workdir": "config",
-    "telemetry": "clu tensorflow tensorboard",
+    "telemetry": "workdir jax clu tensorflow tensorboard",
     "pictures": "matplotlib",
 }
 CORE = ("views", "model", "optimizer", "update", "pretrain.objective", "pretrain.step")

@@ -56,6 +56,13 @@ def test_one_process_is_no_job(environment):
     assert processes.announced(environment) is None
 
 
+@pytest.mark.parametrize("name", ["SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "MEGASCALE_NUM_SLICES"])
+@pytest.mark.parametrize("value", ["", "x", "-1"])
+def test_a_number_of_processes_that_is_none_is_refused(name, value):
+    with pytest.raises(InputError, match=f"{name}: is '{value}'"):
+        processes.announced({name: value})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -6,6 +6,7 @@ import math
 import threading
 from concurrent.futures import Future
 
+import jax.numpy as jnp
 import pytest
 
 from histo_simclr import telemetry
@@ -59,6 +60,16 @@ def test_a_gradient_that_is_not_finite_is_named_before_it_is_saved():
     lines = [METRICS, METRICS | {"gradient_norm": math.nan}]
     with pytest.raises(InputError, match=r"gradient_norm is nan at step 9; .*checkpoint: none"):
         telemetry.summarize(lines, 9, None)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_arrays_that_are_not_finite_are_named_before_they_are_saved(value):
+    arrays = {"params": {"head": jnp.ones(3), "bias": jnp.array([0, value], jnp.bfloat16)}}
+    arrays |= {"optimizer": {"step": jnp.int32(7)}}
+    with pytest.raises(InputError, match="params/bias is not finite after step 8; .*: step 6"):
+        telemetry.check_finite(arrays, 8, 6)
+    arrays["params"]["bias"] = jnp.zeros(2)
+    telemetry.check_finite(arrays, 8, None)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -128,6 +128,8 @@ class Ends:
                 table = csv.writer(file, lineterminator="\n")
                 table.writerow(End._fields)
                 table.writerows(_cells(self.rows[wsi]) for wsi in sorted(self.rows))
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(self._temporary, self._path)
 
 

@@ -41,9 +41,7 @@ def write(experiment: Experiment, collected: Collected, out: Path) -> list[Path]
     paths = [out / f"experiment.{kind}" for kind in ("json", "csv", "png")]
     with workdir.naming_disk_trouble(out):
         workdir.write_json(paths[0], content)
-        partial = paths[1].with_name(paths[1].name + ".tmp")
-        partial.write_text(_csv(collected.points), encoding="utf-8")
-        partial.replace(paths[1])
+        workdir.write_text(paths[1], _csv(collected.points))
         _draw(experiment, collected.points, paths[2])
     return paths
 

@@ -3,6 +3,7 @@
 TensorFlow is imported inside functions only: worker processes import nothing from here.
 """
 
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,6 +63,8 @@ class ShardWriter:
     def close(self) -> None:
         """Closes the open shard, if any."""
         if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())  # as `storage.new_file` does, and for its reason
             self._file.close()
             self._file = None
 

@@ -80,8 +80,12 @@ def _run(config: ml_collections.ConfigDict, place: Path, end: ending.Ending) -> 
     )
     identity = configs.identity(config, mix_digest=mix["digest"], init_from=begin.digest)
     processes.agree(identity, what="configuration, mix or weights to start from")
+    # What does not decide the weights decides which collectives a process waits in.
+    code = [provenance.git_revision(), provenance.package_versions()]
+    processes.agree([config.to_json_best_effort(), code], what="command, code or packages")
     first = jax.process_index() == 0
     with workdir.claim(place, identity, writer=first), workdir.naming_disk_trouble(place):
+        processes.check_shared(place)
         if done := workdir.finished(place):
             report.say(
                 f"{place}: finished at step {done['step']}, nothing to do; to evaluate it on other "
@@ -246,6 +250,7 @@ def train(
                 window.clear()
                 saved.check()
             if saves:
+                telemetry.check_finite(state.parts(arrays), done, saved.latest())
                 told.flush()  # resumed from here, no line up to here comes again
                 features = fingerprint.of_training(arrays[0]["encoder"], source)
                 saved.save(done, arrays, source, features=features)

@@ -61,17 +61,24 @@ def test_a_run_without_memory(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("after", "named", "last"),
+    [(7, "loss is nan at step 8", 6), (6, "is not finite after step 6", 4)],
+    ids=["between two saves", "before a save"],
+)
 def test_parameters_that_are_not_numbers(
-    whole, program, pretrain, undisturbed, leaves, one_line, tmp_path, tell
+    whole, program, pretrain, undisturbed, leaves, one_line, tmp_path, tell, after, named, last
 ):
     workdir = tmp_path / "run"
-    said = one_line(program.run(*pretrain(workdir), nan_after=7))
-    assert "loss is nan at step 8; last good checkpoint: step 6" in said
+    said = one_line(program.run(*pretrain(workdir), nan_after=after))
+    assert named in said
+    assert "; last good checkpoint: step " in said
     done = program.run(*pretrain(workdir))
     assert done.returncode == 0, done.stderr
-    assert "resumed from step 6" in done.stdout
+    assert f"resumed from step {last} " in done.stdout
     assert leaves(workdir) == undisturbed.leaves
-    tell("NaN in every parameter", "pretraining, in a step", "one line names step; same bits after")
+    place = f"pretraining, {'between two saves' if last == 6 else 'before a save'}"
+    tell("NaN in every parameter", place, "one line names the step; same bits after")
 
 
 @pytest.mark.slow

@@ -44,9 +44,12 @@ class Program:
         )
 
     def start_job(
-        self, *arguments, processes: int, devices: int = 1, script="main.py"
+        self, *arguments, processes: int, devices: int = 1, script="main.py", last=()
     ) -> list[subprocess.Popen]:
-        """Several processes on loopback, `devices` each, which a launcher's variables announce."""
+        """Several processes on loopback, `devices` each, which a launcher's variables announce.
+
+        `last` is what the last of them is told besides.
+        """
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -54,6 +57,7 @@ class Program:
         return [
             self.start(
                 *arguments,
+                *(last if number == processes - 1 else ()),
                 devices=devices,
                 environment=job | {"JAX_PROCESS_ID": str(number)},
                 script=script,

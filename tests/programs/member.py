@@ -17,7 +17,16 @@ import numpy as np
 from flax import nnx
 from jax.experimental import multihost_utils
 
-from histo_simclr import checkpoint, optimizer, processes, provenance, records, state, update
+from histo_simclr import (
+    checkpoint,
+    checkpoint_items,
+    optimizer,
+    processes,
+    provenance,
+    records,
+    state,
+    update,
+)
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
 from histo_simclr.errors import InputError
@@ -83,6 +92,8 @@ def trained(mix: Path, folder: Path, last: int, mesh: jax.sharding.Mesh) -> dict
     )
     advance = update.compile_step(bound, mesh)
     saved = checkpoint.Checkpoints(folder, keep=5, keep_every=0)
+    if jax.process_index() == 1:
+        saved.restore = functools.partial(cannot_read, saved.restore)
     first, arrays = saved.resume(split.arrays)
     watch, key = reader.Watch(), update.seed_key(0, mesh)
     batches = feed.global_batches(
@@ -109,6 +120,21 @@ def trained(mix: Path, folder: Path, last: int, mesh: jax.sharding.Mesh) -> dict
     return leaves | {"patches": np.stack(parts), "rows_read": watch.rows_read, "losses": losses}
 
 
+def cannot_read(restore, step: int, arrays):
+    """As on a host that alone finds the checkpoint of step 3 damaged."""
+    if step == 3:
+        raise checkpoint_items.Damaged("is made up", where="step 3", way_out="none")
+    return restore(step, arrays)
+
+
+def shares(folder: Path) -> bool:
+    try:
+        processes.check_shared(folder)
+    except InputError as error:
+        return "process 1 of the job does not see" not in str(error)
+    return True
+
+
 def agreed() -> int:
     """The step at which this process stops.
 
@@ -130,7 +156,11 @@ def main(mix: Path, folder: Path, last: int) -> None:
     """What the head of this file says."""
     processes.start()
     jax.config.update("jax_enable_x64", True)
-    seen = trained(mix, folder, last, meshes.make()) | {"stopped": agreed()}
+    seen = trained(mix, folder, last, meshes.make()) | {"shared": shares(folder)}
+    processes.SEEN = 1
+    own = folder / f"of_process_{jax.process_index()}"
+    own.mkdir(exist_ok=True)
+    seen |= {"own": shares(own), "stopped": agreed()}
     np.savez(folder / f"{last}_{jax.process_index()}.npz", **seen)
     multihost_utils.sync_global_devices("written")
     with processes.ending_together():

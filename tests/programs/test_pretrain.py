@@ -35,6 +35,19 @@ def test_a_loss_that_is_not_finite_names_step_and_last_good_checkpoint(
     assert "Traceback" not in done.stderr
 
 
+def test_where_nobody_reads_what_is_printed_it_ends_in_one_line(
+    program, pretrain_arguments, tmp_path
+):
+    process = program.start(*pretrain_arguments(tmp_path, steps=2))
+    process.stdout.close()  # as `| head` does
+    with process.stderr:
+        err = process.stderr.read()
+    assert process.wait() == 1
+    assert err.splitlines()[-1].startswith("stopped: nobody reads what is printed")
+    assert "Traceback" not in err
+    assert "cannot be written" not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -103,6 +103,18 @@ def test_two_processes_make_one_run(two):
     assert results["checkpoint"]["step"] == STEPS
 
 
+def test_hosts_that_were_told_to_save_at_other_steps_are_refused_by_all(
+    program, pretrain_arguments, tmp_path
+):
+    arguments = pretrain_arguments(tmp_path, steps=STEPS)
+    other = ("--config.run.checkpoint_every=3",)
+    job = program.start_job(*arguments, processes=2, last=other)
+    for _, err in outputs(job):
+        said = err.splitlines()[-1]
+        assert said.startswith("error: command, code or packages: process 1 of the job has another")
+    assert [process.returncode for process in job] == [2, 2]
+
+
 @long
 def test_two_processes_train_as_one_does(program, pretrain_arguments, two, tmp_path):
     done = program.run(*pretrain_arguments(tmp_path, steps=STEPS), devices=2)
@@ -174,9 +186,8 @@ def jobs(program, small, mix, tmp_path_factory):
         job = program.start_job(mix, folder, last, processes=processes, script=small.__file__)
         said = [err.splitlines()[-1:] for _, err in outputs(job)]
         if last == 2:
-            torn = shutil.copytree(folder / "checkpoints/2", folder / "checkpoints/3")
-            largest = max(torn.rglob("d/*"), key=lambda file: file.stat().st_size)
-            os.truncate(largest, largest.stat().st_size // 2)
+            # Whole, but for process 1, which says that it is not.
+            shutil.copytree(folder / "checkpoints/2", folder / "checkpoints/3")
         outcomes.append((last, processes, [process.returncode for process in job], said))
     return folder, outcomes
 
@@ -222,8 +233,15 @@ def test_four_processes_then_two_train_to_the_state_of_one(jobs, one):
         assert_close(states(np.load(jobs[0] / f"4_{number}.npz")), states(one))
 
 
-def test_a_torn_newest_step_is_set_aside_by_all(jobs):
+def test_a_newest_step_that_one_process_cannot_read_is_set_aside_by_all(jobs):
     assert {each.name for each in (jobs[0] / "checkpoints").iterdir()} == {"2", "3.damaged", "4"}
+
+
+@pytest.mark.parametrize("last", [2, 4])
+def test_a_folder_that_the_hosts_do_not_share_is_refused_by_all(jobs, last):
+    assert all(seen(jobs, last, "shared"))
+    assert not any(seen(jobs, last, "own"))
+    assert not list(jobs[0].rglob("job-*"))
 
 
 @pytest.mark.parametrize("devices", [1, 8])
