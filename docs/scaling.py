@@ -31,7 +31,7 @@ SMALL = 8  # devices of the program that is read; its loss is scaled to other ba
 # CPU compiler's own count is of a program that fuses less, in float32 (docs/benchmarks.md).
 HBM_BYTES = {net: 1e6 * rooflines.HAND_MB[net] for net in NETS}
 # Rate over the yardstick's that the goals mean (launch/README.md: 10,500/s on an H100, 26,000/s on
-# eight v5e; v5p by the same reasoning). ResNet-18's share is taken for ResNet-50.
+# eight v5e; 85,000/s on eight v5p). ResNet-18's share is taken for ResNet-50.
 GOAL = {"H100": 0.68, "v5e": 0.93, "v5p": 1.05}
 # $ a chip and hour, on demand. v5e, v5p: artificial-intelligence-wiki.com, "TPU v5 Guide"
 # (2026-01-27). H100: $2.00 to $5.00 among providers, large clouds from 3.50 (mercatus-ai.com/blog/

@@ -92,3 +92,14 @@ def test_the_page_on_scaling_shows_what_is_compiled_now(heard, devices):
     (row,) = (row for row in rows if row | kept == row)
     now = {part: list(said) for part, said in heard[devices].said.items()}
     assert row["said"] == now, "python docs/scaling.py --compile --write"
+
+
+@pytest.mark.parametrize(("remat", "more"), [("convolutions", 1.0), ("blocks", 1.25)])
+def test_remat_says_the_statistics_of_the_forward_pass_once_more(weak_scaling, heard, remat, more):
+    config = weak_scaling.settings("resnet18", batch=2 * EACH, px=72, precision="float32")
+    config.compute.remat = remat
+    text = weak_scaling.lowered(config, 2).compile(compiler_options=weak_scaling.QUICK).as_text()
+    found = weak_scaling.heard(collectives.read(text), config).said["statistics"]
+    without = heard[2].said["statistics"]
+    assert found.bytes == 1.5 * without.bytes
+    assert found.count <= more * without.count
