@@ -5,7 +5,7 @@
 #   MIX_FROM=… bash launch/worker.sh stage          only copies the mix
 #
 # The arguments are main.py's. The workdir must be the same folder for all processes of the run.
-# Exit code 75: stopped by SIGTERM, saved, not finished; the same command goes on. README.md in this
+# Exit code 75: stopped by SIGTERM or Ctrl-C, saved, not finished; the same command goes on. README.md in this
 # folder has more.
 #
 #   MIX_FROM                    folder or gs://… that is copied to this machine's disk first; what
@@ -70,7 +70,8 @@ fi
 "${command[@]}" &
 child=$!
 told="" now=""
-trap 'told=1 now=1; kill -TERM "$child" 2>/dev/null || true' TERM
+# SIGINT too: it does not reach the child, since bash lets what runs in the background ignore it.
+trap 'told=1 now=1; kill -TERM "$child" 2>/dev/null || true' TERM INT
 while true; do
   now="" code=0
   wait "$child" || code=$?

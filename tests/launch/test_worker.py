@@ -1,5 +1,6 @@
 """worker.sh and slurm.sbatch: what reaches main.py, and who learns that a run was cut short."""
 
+import os
 import re
 import signal
 import time
@@ -73,6 +74,16 @@ def test_a_failure_stays_what_it_is(sandbox, tmp_path):
     assert sandbox.run("worker.sh", f"--workdir={tmp_path}/run")[0] == 2
 
 
+WAITS = "touch $RUN/ready\nwhile true; do sleep 0.05; done\n"
+
+
+def wait_for(file):
+    deadline = time.monotonic() + 30
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("program", "code"),
     [
@@ -87,18 +98,28 @@ def test_a_failure_stays_what_it_is(sandbox, tmp_path):
     ],
 )
 def test_sigterm_reaches_the_program_and_is_waited_for(sandbox, tmp_path, program, code):
-    waits = "touch $RUN/ready\nwhile true; do sleep 0.05; done\n"
-    (tmp_path / "program").write_text(program.replace("READY", waits))
+    (tmp_path / "program").write_text(program.replace("READY", WAITS))
     run = tmp_path / "run"
     run.mkdir()
     process = sandbox.start("worker.sh", f"--workdir={run}", RUN=str(run))
-    deadline = time.monotonic() + 30
-    while not (run / "ready").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(run / "ready")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == code
+
+
+def test_ctrl_c_saves_as_sigterm_does(sandbox, tmp_path):
+    saves = "trap 'mkdir -p $RUN/checkpoints; exit 0' TERM\n"
+    (tmp_path / "program").write_text(saves + WAITS)
+    # A terminal sends it to all of the group, here one of its own.
+    process = sandbox.start(
+        "worker.sh", f"--workdir={tmp_path}", RUN=str(tmp_path), process_group=0
+    )
+    wait_for(tmp_path / "ready")
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert (tmp_path / "checkpoints").exists()
 
 
 @pytest.mark.parametrize(
