@@ -108,6 +108,47 @@ def test_sigterm_reaches_the_program_and_is_waited_for(sandbox, tmp_path, progra
     assert process.returncode == code
 
 
+@pytest.mark.parametrize("args", [("stage",), WHAT])
+def test_sigterm_ends_the_copy_which_the_same_command_goes_on_with(sandbox, tmp_path, args):
+    (sandbox.stubs / "gcloud").write_text(
+        f"#!/bin/bash\ntrap 'touch $RUN/ended; exit 1' TERM\n{WAITS}"
+    )
+    told = {"MIX_FROM": "gs://b/mix", "RUN": str(tmp_path)}
+    process = sandbox.start("worker.sh", *args, **told)
+    wait_for(tmp_path / "ready")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert err == (
+        "worker.sh: stopped before the end of the copy of gs://b/mix; the same command goes on\n"
+    )
+    assert (tmp_path / "ended").exists()
+    assert sandbox.recorded() == []  # no training
+
+
+def test_a_copy_that_fails_ends_the_worker_with_its_code(sandbox):
+    with (sandbox.stubs / "gcloud").open("a") as stub:
+        stub.write("exit 5\n")
+    code, calls, _, _ = sandbox.run("worker.sh", *WHAT, MIX_FROM="gs://b/mix")
+    assert (code, [call[0] for call in calls]) == (5, ["gcloud"])
+
+
+def test_slurm_requeues_a_copy_that_was_cut_short(sandbox, tmp_path):
+    (sandbox.stubs / "gcloud").write_text(f"#!/bin/bash\n{WAITS}")
+    told = {"MIX_FROM": "gs://b/mix", "MIX_TO": f"{tmp_path}/mix", "RUN": str(tmp_path)}
+    # As Slurm does: to the tasks and to the job's shell.
+    process = sandbox.start("slurm.sbatch", *WHAT, process_group=0, **job(sandbox, **told))
+    wait_for(tmp_path / "ready")
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+    calls = sandbox.recorded()
+    assert (process.returncode, calls[-1]) == (75, ["scontrol", "requeue", "7"])
+    assert [call[0] for call in calls] == ["srun", "scontrol"]
+    (sandbox.stubs / "gcloud").write_text("#!/bin/bash\nexit 5\n")
+    code, calls, _, _ = sandbox.run("slurm.sbatch", *WHAT, **job(sandbox, **told))
+    assert (code, [call[0] for call in calls]) == (5, ["srun"])
+
+
 def test_ctrl_c_saves_as_sigterm_does(sandbox, tmp_path):
     saves = "trap 'mkdir -p $RUN/checkpoints; exit 0' TERM\n"
     (tmp_path / "program").write_text(saves + WAITS)
