@@ -32,8 +32,12 @@ needs() {
 
 # The commit that is sent to other machines; $1: what to do when it is not all there is.
 committed() {
-  git -C "${root:?}" diff --quiet HEAD -- ||
-    fail "changes that are not committed; ${1:-commit them: what is sent is the commit}"
+  local way_out=${1:-commit them: what is sent is the commit} new
+  git -C "${root:?}" diff --quiet HEAD -- || fail "changes that are not committed; $way_out"
+  # `git diff` does not see new files, which the code here may need: there, they would be missing.
+  new=$(git -C "$root" ls-files --others --exclude-standard -- \
+    configs histo_simclr launch ':(glob)*.py' ':(glob)*.toml' requirements.txt)
+  [[ -z $new ]] || fail "new files that are not committed, such as ${new%%$'\n'*}; $way_out"
   git -C "$root" rev-parse --short=12 HEAD
 }
 

@@ -17,7 +17,14 @@ JOB = {"SLURM_JOB_ID": "7", "HISTO_SIMCLR_ROOT": "ROOT"}
 NODES = {"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "1", "SKYPILOT_NODE_IPS": "a\nb"}
 
 # What only looks, and so is not printed: a bare machine, nothing there yet.
-LOOKS = ("git -C ROOT diff", "git -C ROOT rev-parse", "mountpoint", "python3 -c", "python3.1")
+LOOKS = (
+    "git -C ROOT diff",
+    "git -C ROOT ls-files",
+    "git -C ROOT rev-parse",
+    "mountpoint",
+    "python3 -c",
+    "python3.1",
+)
 LOOKS += ("gcloud artifacts repositories describe", "gcloud artifacts docker images describe")
 LOOKS += ("gcloud compute tpus queued-resources describe",)
 GCLOUD = r"""

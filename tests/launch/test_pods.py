@@ -193,6 +193,26 @@ def test_changes_that_are_not_committed_are_refused(sandbox):
 
 
 @pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("configs/mine.py", True),
+        ("histo_simclr/views/new.py", True),
+        ("launch/new.sh", True),
+        ("mine.py", True),
+        ("pyproject.toml", True),
+        ("notes/mine.py", False),
+        ("data/new.csv", False),
+    ],
+)
+def test_new_files_of_the_code_are_refused(sandbox, name, refused):
+    (sandbox.root / name).parent.mkdir(parents=True, exist_ok=True)
+    (sandbox.root / name).touch()
+    code, calls, _, err = sandbox.run("gke_xpk.sh", "build", **WORKLOAD)
+    says = f"gke_xpk.sh: new files that are not committed, such as {name}; commit them: what is"
+    assert (code, calls == [], err.startswith(says)) == (2 * refused, refused, refused)
+
+
+@pytest.mark.parametrize(
     ("share", "mounts"),
     [({"BUCKET": "gs://b"}, "gcsfuse"), ({"NFS": "10.0.0.2:/vol"}, "mount")],
 )
