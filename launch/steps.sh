@@ -6,6 +6,13 @@ fail() {
   exit 2
 }
 
+# Is this variable 1, or 0 or nothing? Anything else is refused, not taken as off.
+switch() {
+  [[ ${!1:-} =~ ^[01]?$ ]] || fail "$1=${!1}: give 1, or 0 or nothing"
+}
+# DRY_RUN=true would run for real.
+switch DRY_RUN
+
 # Runs a command; with DRY_RUN=1 prints it instead, quoted for a shell.
 run() {
   if [[ ${DRY_RUN:-} == 1 ]]; then

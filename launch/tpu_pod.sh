@@ -122,6 +122,7 @@ case $action in
 esac
 needs NAME ZONE PROJECT
 where=(--zone "$ZONE" --project "$PROJECT")
+switch SPOT
 spot=()
 [[ ${SPOT:-} != 1 ]] || spot=(--spot)
 [[ ${DRY_RUN:-} == 1 ]] || command -v gcloud >/dev/null || fail "no gcloud here: install the Google Cloud CLI"

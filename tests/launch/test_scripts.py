@@ -39,6 +39,16 @@ def test_the_head_names_every_variable_that_the_script_asks_for(name):
     assert {variable for variable in asked if not re.search(rf"\b{variable}\b", head)} == set()
 
 
+@pytest.mark.parametrize("name", [n for n in SCRIPTS if n != "steps.sh"])
+def test_a_dry_run_that_is_neither_on_nor_off_is_refused(tmp_path, name):
+    sandbox = Sandbox(tmp_path, {})
+    shutil.copy(ROOT / "launch/local.sh", sandbox.root / "launch")
+    told = {"DRY_RUN": "true", "SLURM_SUBMIT_DIR": str(sandbox.root)}
+    code, calls, out, err = sandbox.run(name, "run", **told)
+    assert (code, calls, out) == (2, [], "")
+    assert err == f"{name}: DRY_RUN=true: give 1, or 0 or nothing\n"
+
+
 def task():
     """The SkyPilot task, parsed."""
     return yaml.safe_load((ROOT / "launch/skypilot.yaml").read_text())
