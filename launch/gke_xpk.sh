@@ -49,6 +49,7 @@ build() {
 
 submit() {
   needs TYPE WORKLOAD IMAGE
+  numbers MAX_RESTARTS
   (($# > 0)) || fail "nothing to run; give what main.py takes"
   [[ $* != *$'\n'* ]] || fail "a line break in the arguments: xpk puts them into one line of YAML"
   # What the worker would refuse, before the slice costs anything.

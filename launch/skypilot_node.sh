@@ -16,6 +16,7 @@ launch=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 (($# > 0)) || fail "nothing to run; give what main.py takes"
 [[ ${DRY_RUN:-} == 1 || -n ${SKYPILOT_NUM_NODES:-} ]] ||
   fail "not in a task: sky jobs launch launch/skypilot.yaml …"
+numbers SKYPILOT_NUM_NODES SKYPILOT_NODE_RANK
 nodes=${SKYPILOT_NUM_NODES:-1}
 variables=(JAX_COMPILATION_CACHE_DIR=/shared/jax_cache)
 # One process a node, all of its GPUs in it.

@@ -13,6 +13,14 @@ switch() {
 # DRY_RUN=true would run for real.
 switch DRY_RUN
 
+# Are these variables whole numbers, where they are set?
+numbers() {
+  local name
+  for name in "$@"; do
+    [[ ${!name:-0} =~ ^(0|[1-9][0-9]*)$ ]] || fail "$name=${!name}: give a whole number"
+  done
+}
+
 # Runs a command; with DRY_RUN=1 prints it instead, quoted for a shell.
 run() {
   if [[ ${DRY_RUN:-} == 1 ]]; then

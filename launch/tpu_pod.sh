@@ -123,6 +123,7 @@ esac
 needs NAME ZONE PROJECT
 where=(--zone "$ZONE" --project "$PROJECT")
 switch SPOT
+numbers POLL
 spot=()
 [[ ${SPOT:-} != 1 ]] || spot=(--spot)
 [[ ${DRY_RUN:-} == 1 ]] || command -v gcloud >/dev/null || fail "no gcloud here: install the Google Cloud CLI"

@@ -317,6 +317,8 @@ def test_the_image_is_built_from_what_is_committed_and_no_archive_is_left(sandbo
         ("tpu_pod.sh", ("create",), SLICE | {"TYPE": ""}, "TYPE is not set"),
         ("tpu_pod.sh", ("create",), SLICE | {"TYPE": "v9-8"}, "TYPE=v9-8: its software version"),
         ("tpu_pod.sh", ("create",), SLICE | {"SPOT": "yes"}, "SPOT=yes: give 1, or 0 or nothing"),
+        ("tpu_pod.sh", ("create",), SLICE | {"POLL": "1m"}, "POLL=1m: give a whole number"),
+        ("gke_xpk.sh", ("run",), WORKLOAD | {"MAX_RESTARTS": "x"}, "MAX_RESTARTS=x: give a whole"),
         ("tpu_pod.sh", ("run",), POD, "nothing to run; give what main.py takes"),
         ("tpu_pod.sh", ("run", *WHAT), SLICE, "neither BUCKET nor NFS is set"),
         (

@@ -103,6 +103,12 @@ def test_the_task_runs_a_worker_on_each_node(tmp_path, nodes, rank):
         ((), {}, "nothing to run; give what main.py takes"),
         (("--workdir=/r",), {}, "not in a task: sky jobs launch launch/skypilot.yaml"),
         (("--workdir=/r",), {"SKYPILOT_NUM_NODES": "2"}, "SKYPILOT_NODE_RANK is not set"),
+        (("--workdir=/r",), {"SKYPILOT_NUM_NODES": "x"}, "SKYPILOT_NUM_NODES=x: give a whole"),
+        (
+            ("--workdir=/r",),
+            {"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "-1", "SKYPILOT_NODE_IPS": "a"},
+            "SKYPILOT_NODE_RANK=-1: give a whole number",
+        ),
     ],
 )
 def test_bad_calls_on_a_node_are_one_line(tmp_path, args, environment, says):

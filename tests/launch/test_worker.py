@@ -231,7 +231,7 @@ def test_slurm_requeues_what_was_cut_short_and_nothing_else(sandbox, tmp_path):
         (WHAT, {"SLURM_SUBMIT_DIR": "/"}, "no repository in '/': submit from its root"),
         ((), {}, "nothing to run; give what main.py takes"),
         (WHAT, {"SLURM_JOB_ID": ""}, "not in a job: sbatch launch/slurm.sbatch"),
-        (WHAT, {"MAX_REQUEUES": "x"}, "MAX_REQUEUES is 'x': give a number"),
+        (WHAT, {"MAX_REQUEUES": "x"}, "MAX_REQUEUES=x: give a whole number"),
         (WHAT, {"MIX_FROM": "/m"}, "MIX_FROM without MIX_TO: give a folder"),
         (
             WHAT,
