@@ -50,10 +50,8 @@ build() {
 submit() {
   needs TYPE WORKLOAD IMAGE
   numbers MAX_RESTARTS
-  (($# > 0)) || fail "nothing to run; give what main.py takes"
+  find_workdir "$shared" "$@"
   [[ $* != *$'\n'* ]] || fail "a line break in the arguments: xpk puts them into one line of YAML"
-  # What the worker would refuse, before the slice costs anything.
-  DRY_RUN=1 MIX_FROM='' bash "$launch/worker.sh" "$@" >/dev/null || exit
   local version command
   version=$(committed) || exit
   # exec: xpk sends SIGTERM to the shell that starts this, and it has to reach the worker.

@@ -45,6 +45,27 @@ needs() {
   done
 }
 
+# Finds `workdir` in what main.py is given, and refuses what no worker can use, before a machine costs
+# anything. $1, if not empty: the mount that all hosts share. Beside it each host would write into a
+# folder of its own, and checkpoints would go with the machine.
+find_workdir() {
+  local mount=${1%/} argument previous=""
+  shift
+  (($# > 0)) || fail "nothing to run; give what main.py takes"
+  workdir=""
+  for argument in "$@"; do
+    case $argument in
+      --workdir=* | -workdir=*) workdir=${argument#*=} ;;
+      *) case $previous in --workdir | -workdir) workdir=$argument ;; esac ;;
+    esac
+    previous=$argument
+  done
+  [[ -n $workdir ]] || fail "no --workdir=DIR; give a folder that all processes of the run reach"
+  [[ $workdir != *://* ]] || fail "--workdir=$workdir: a store is no folder; mount it and give the mount's path"
+  [[ -z $mount || $workdir == "$mount"/?* ]] ||
+    fail "--workdir=$workdir: not below $mount, which all hosts share; give --workdir=$mount/…"
+}
+
 # The commit that is sent to other machines; $1: what to do when it is not all there is.
 committed() {
   local way_out=${1:-commit them: what is sent is the commit} new

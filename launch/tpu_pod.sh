@@ -138,9 +138,7 @@ case $action in
   create) create "$@" ;;
   install) install ;;
   run)
-    (($# > 0)) || fail "nothing to run; give what main.py takes"
-    # What the worker would refuse, before the slice costs anything.
-    DRY_RUN=1 MIX_FROM='' bash "$launch/worker.sh" "$@" >/dev/null || exit
+    find_workdir "$shared" "$@"
     create
     install
     start "$@"

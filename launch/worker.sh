@@ -85,16 +85,7 @@ if [[ ${1:-} == stage ]]; then
   stage
   exit 0
 fi
-workdir="" previous=""
-for argument in "$@"; do
-  case $argument in
-    --workdir=* | -workdir=*) workdir=${argument#*=} ;;
-    *) case $previous in --workdir | -workdir) workdir=$argument ;; esac ;;
-  esac
-  previous=$argument
-done
-[[ -n $workdir ]] || fail "no --workdir=DIR; give a folder that all processes of the run reach"
-[[ $workdir != *://* ]] || fail "--workdir=$workdir: a store is no folder; mount it and give the mount's path"
+find_workdir "" "$@"
 run cd "$root"
 [[ -z ${MIX_FROM:-} ]] || stage
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$(dirname "$workdir")/jax_cache}

@@ -11,7 +11,9 @@ from tests.launch.test_scripts import task
 WHAT = ("--config=configs/a.py:b c", "--workdir=/shared/run 1", "--config.note=it's $HOME; *")
 SLIDES = ("/the slides", "--name", "C", "--out", "/out", "--mpp", "0.5")
 SLICE = {"NAME": "pod", "ZONE": "z", "PROJECT": "p", "TYPE": "v6e-16", "BUCKET": "gs://b"}
+SLICE |= {"SHARED": "/shared"}
 CLUSTER = {"PROJECT": "p", "ZONE": "z", "CLUSTER": "c", "WORKLOAD": "w", "IMAGE": "r/p/i"}
+CLUSTER |= {"SHARED": "/shared"}
 DATAFLOW = {"PROJECT": "p", "REGION": "r", "BUCKET": "gs://b"}
 JOB = {"SLURM_JOB_ID": "7", "HISTO_SIMCLR_ROOT": "ROOT"}
 NODES = {"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "1", "SKYPILOT_NODE_IPS": "a\nb"}

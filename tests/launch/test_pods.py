@@ -332,7 +332,12 @@ def test_the_image_is_built_from_what_is_committed_and_no_archive_is_left(sandbo
         ("gke_xpk.sh", ("list",), {}, "PROJECT is not set"),
         ("gke_xpk.sh", ("run", *WHAT), CLUSTER, "TYPE is not set"),
         ("gke_xpk.sh", ("run",), WORKLOAD, "nothing to run; give what main.py takes"),
-        ("gke_xpk.sh", ("run", "--workdir=/a\nb"), WORKLOAD, "a line break in the arguments"),
+        (
+            "gke_xpk.sh",
+            ("run", "--workdir=/mnt/histo_simclr/a\nb"),
+            WORKLOAD,
+            "a line break in the arguments",
+        ),
         ("gke_xpk.sh", ("attach",), CLUSTER, "no storage named; give NAME --type"),
         ("setup.sh", (), {"UNMOUNTED": "1"}, "nothing is mounted at /mnt/histo_simclr: set BUCKET"),
     ],
@@ -345,7 +350,23 @@ def test_bad_calls_are_one_line(sandbox, script, args, environment, says):
 
 
 @pytest.mark.parametrize(("script", "told"), [("tpu_pod.sh", POD), ("gke_xpk.sh", WORKLOAD)])
-def test_a_workdir_in_a_store_is_refused_before_anything_costs(sandbox, script, told):
-    code, calls, _, err = sandbox.run(script, "run", "--workdir=gs://b/run", **told)
+@pytest.mark.parametrize(
+    ("workdir", "says"),
+    [
+        ("gs://b/run", "a store is no folder"),
+        ("/home/me/run", "not below /mnt/histo_simclr, which all hosts share; give --workdir=/mnt"),
+        ("/mnt/histo_simclr2/run", "not below /mnt/histo_simclr, which all hosts share"),
+        ("/mnt/histo_simclr/", "not below /mnt/histo_simclr, which all hosts share"),
+    ],
+)
+def test_a_workdir_that_is_not_shared_is_refused_before_anything_costs(
+    sandbox, script, told, workdir, says
+):
+    code, calls, _, err = sandbox.run(script, "run", f"--workdir={workdir}", **told)
     assert (code, calls) == (2, [])
-    assert err.startswith("worker.sh: --workdir=gs://b/run: a store is no folder")
+    assert err.startswith(f"{script}: --workdir={workdir}: {says}")
+
+
+def test_the_shared_folder_may_be_elsewhere(sandbox):
+    told = WORKLOAD | {"SHARED": "/data/", "DRY_RUN": "1"}
+    assert sandbox.run("gke_xpk.sh", "run", "--workdir", "/data/run", **told)[0] == 0

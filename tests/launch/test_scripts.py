@@ -101,11 +101,17 @@ def test_the_task_runs_a_worker_on_each_node(tmp_path, nodes, rank):
     ("args", "environment", "says"),
     [
         ((), {}, "nothing to run; give what main.py takes"),
-        (("--workdir=/r",), {}, "not in a task: sky jobs launch launch/skypilot.yaml"),
-        (("--workdir=/r",), {"SKYPILOT_NUM_NODES": "2"}, "SKYPILOT_NODE_RANK is not set"),
-        (("--workdir=/r",), {"SKYPILOT_NUM_NODES": "x"}, "SKYPILOT_NUM_NODES=x: give a whole"),
+        (("--config=c",), {}, "no --workdir=DIR; give a folder"),
+        (("--workdir", "/r"), {}, "--workdir=/r: not below /shared, which all hosts share; give"),
+        (("--workdir=/shared/r",), {}, "not in a task: sky jobs launch launch/skypilot.yaml"),
+        (("--workdir=/shared/r",), {"SKYPILOT_NUM_NODES": "2"}, "SKYPILOT_NODE_RANK is not set"),
         (
-            ("--workdir=/r",),
+            ("--workdir=/shared/r",),
+            {"SKYPILOT_NUM_NODES": "x"},
+            "SKYPILOT_NUM_NODES=x: give a whole",
+        ),
+        (
+            ("--workdir=/shared/r",),
             {"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "-1", "SKYPILOT_NODE_IPS": "a"},
             "SKYPILOT_NODE_RANK=-1: give a whole number",
         ),

@@ -166,6 +166,7 @@ def test_ctrl_c_saves_as_sigterm_does(sandbox, tmp_path):
 @pytest.mark.parametrize(
     ("args", "environment", "says"),
     [
+        ((), {}, "nothing to run; give what main.py takes"),
         (("--config=c",), {}, "no --workdir=DIR; give a folder"),
         (("--workdir=gs://b/run",), {}, "--workdir=gs://b/run: a store is no folder; mount it"),
         (("stage",), {}, "MIX_FROM is not set; give a folder or gs://"),
@@ -230,6 +231,8 @@ def test_slurm_requeues_what_was_cut_short_and_nothing_else(sandbox, tmp_path):
     [
         (WHAT, {"SLURM_SUBMIT_DIR": "/"}, "no repository in '/': submit from its root"),
         ((), {}, "nothing to run; give what main.py takes"),
+        (("--config=c",), {}, "no --workdir=DIR; give a folder"),
+        (("--workdir=gs://b/run",), {}, "--workdir=gs://b/run: a store is no folder; mount it"),
         (WHAT, {"SLURM_JOB_ID": ""}, "not in a job: sbatch launch/slurm.sbatch"),
         (WHAT, {"MAX_REQUEUES": "x"}, "MAX_REQUEUES=x: give a whole number"),
         (WHAT, {"MIX_FROM": "/m"}, "MIX_FROM without MIX_TO: give a folder"),
