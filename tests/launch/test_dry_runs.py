@@ -29,6 +29,11 @@ LOOKS = (
 )
 LOOKS += ("gcloud artifacts repositories describe", "gcloud artifacts docker images describe")
 LOOKS += ("gcloud compute tpus queued-resources describe",)
+LOOKS += (
+    "gcloud compute tpus tpu-vm ssh pod --zone z --project p --worker=all --command"
+    " 'if grep -qs worker.sh /proc/$(cat histo_simclr/run.pid 2>/dev/null)/cmdline;"
+    " then echo runs already; fi'",
+)
 GCLOUD = r"""
 case "$*" in
   *queued-resources\ describe*) [[ ! -e $HOME/asked ]] || echo ACTIVE ;;
