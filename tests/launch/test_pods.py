@@ -265,6 +265,17 @@ def test_a_worker_mounts_the_shared_folder_once(sandbox, tmp_path, share, mounts
     assert named(sandbox.run("setup.sh", **shared)[1], mounts) == []
 
 
+def test_the_shared_folder_belongs_to_the_user_of_the_worker(sandbox, tmp_path):
+    shared = {"BUCKET": "gs://b", "SHARED": str(tmp_path / "s h"), "UNMOUNTED": "1"}
+    (sandbox.stubs / "id").write_text('#!/bin/bash\necho "$USER"\n')
+    (sandbox.stubs / "id").chmod(0o755)
+    out = sandbox.run("setup.sh", DRY_RUN="1", USER="here", **shared)[2]
+    environment = sandbox.environment | {"USER": "worker"}
+    subprocess.run(["bash", "-e"], input=out, env=environment, text=True, check=True)
+    for calls in (sandbox.recorded(), sandbox.run("setup.sh", USER="worker", **shared)[1]):
+        assert named(calls, "chown") == [["chown", "worker", str(tmp_path / "s h")]]
+
+
 def test_a_worker_without_a_fit_python_gets_one(sandbox, tmp_path):
     (tmp_path / "program").write_text('echo "$PYTHON"\n')
     fit = sandbox.run("setup.sh")[2]
