@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.launch.recording import ROOT, Sandbox, option, printed
+from tests.launch.recording import ROOT, STUB, Sandbox, option, printed
 
 WHAT = ("--config=configs/a.py:b c", "--workdir=/shared/run 1", "--config.note=it's $HOME; *")
 
@@ -131,6 +131,31 @@ def test_a_copy_that_fails_ends_the_worker_with_its_code(sandbox):
         stub.write("exit 5\n")
     code, calls, _, _ = sandbox.run("worker.sh", *WHAT, MIX_FROM="gs://b/mix")
     assert (code, [call[0] for call in calls]) == (5, ["gcloud"])
+
+
+@pytest.mark.parametrize(
+    ("says", "requeues"),
+    [
+        ("echo RUNNING", True),
+        ("exit 1", True),
+        ("echo COMPLETING", False),
+        ("echo CANCELLED", False),
+    ],
+)
+def test_slurm_does_not_requeue_what_was_cancelled(sandbox, tmp_path, says, requeues):
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (sandbox.stubs / "squeue").write_text(f"{STUB}{says}\n")
+    (sandbox.stubs / "squeue").chmod(0o755)
+    code, calls, _, err = sandbox.run("slurm.sbatch", f"--workdir={tmp_path}/run", **job(sandbox))
+    (asked,) = [call for call in calls if call[0] == "squeue"]
+    assert (option(asked, "--job"), option(asked, "--format")) == ("7", "%T")
+    assert (code, ["scontrol", "requeue", "7"] in calls) == (75, requeues)
+    lines = [line for line in err.splitlines() if line.startswith("slurm.sbatch: ")]
+    state = says.split()[1]
+    not_requeued = (
+        f"slurm.sbatch: saved, not requeued, as the job is {state}; submit again to go on"
+    )
+    assert lines == ([] if requeues else [not_requeued])
 
 
 def test_slurm_requeues_a_copy_that_was_cut_short(sandbox, tmp_path):
