@@ -49,10 +49,9 @@ build() {
 
 submit() {
   needs TYPE WORKLOAD IMAGE
-  (($# > 0)) || fail "nothing to run; give what main.py takes"
+  numbers MAX_RESTARTS
+  find_workdir "$shared" "$@"
   [[ $* != *$'\n'* ]] || fail "a line break in the arguments: xpk puts them into one line of YAML"
-  # What the worker would refuse, before the slice costs anything.
-  DRY_RUN=1 MIX_FROM='' bash "$launch/worker.sh" "$@" >/dev/null || exit
   local version command
   version=$(committed) || exit
   # exec: xpk sends SIGTERM to the shell that starts this, and it has to reach the worker.

@@ -25,6 +25,7 @@ root=$(dirname "$launch")
 . "$launch/steps.sh"
 
 needs PROJECT REGION BUCKET
+numbers MAX_WORKERS DISK
 (($# > 0)) || fail "nothing to prepare; give what histo-simclr prepare takes"
 store=${BUCKET%/}
 [[ $store == gs://?* ]] || fail "BUCKET=$store: not of the form gs://NAME"

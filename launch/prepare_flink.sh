@@ -25,6 +25,7 @@ local=(env HISTO_SIMCLR_EXTRA=beam bash "$launch/local.sh")
 # shellcheck source=launch/steps.sh
 . "$launch/steps.sh"
 
+numbers PORT PARALLELISM
 (($# > 0)) || fail "no arguments; give 'worker', or the cluster's HOST:PORT and what to prepare"
 if [[ $1 == worker ]]; then
   # On all interfaces of the host: Flink's task managers reach it as localhost.

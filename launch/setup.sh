@@ -27,7 +27,8 @@ install() {
 if [[ -n $shared ]] && ! there mountpoint "$shared"; then
   [[ -n ${BUCKET:-}${NFS:-} ]] || fail "nothing is mounted at $shared: set BUCKET or NFS"
   run sudo mkdir -p "$shared"
-  run sudo chown "$(id -un)" "$shared"
+  # shellcheck disable=SC2016 # the inner shell expands it: the user there
+  run bash -c 'sudo chown "$(id -un)" "$1"' bash "$shared"
   if [[ -n ${NFS:-} ]]; then
     there command -v mount.nfs || install nfs-common
     run sudo mount -t nfs "$NFS" "$shared"

@@ -13,11 +13,13 @@ launch=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/steps.sh
 . "$launch/steps.sh"
 
-(($# > 0)) || fail "nothing to run; give what main.py takes"
+shared=/shared # where launch/skypilot.yaml mounts the bucket
+find_workdir "$shared" "$@"
 [[ ${DRY_RUN:-} == 1 || -n ${SKYPILOT_NUM_NODES:-} ]] ||
   fail "not in a task: sky jobs launch launch/skypilot.yaml …"
+numbers SKYPILOT_NUM_NODES SKYPILOT_NODE_RANK
 nodes=${SKYPILOT_NUM_NODES:-1}
-variables=(JAX_COMPILATION_CACHE_DIR=/shared/jax_cache)
+variables=("JAX_COMPILATION_CACHE_DIR=$shared/jax_cache")
 # One process a node, all of its GPUs in it.
 if ((nodes > 1)); then
   needs SKYPILOT_NODE_RANK SKYPILOT_NODE_IPS

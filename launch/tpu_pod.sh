@@ -10,7 +10,8 @@
 #
 #   create [FLAG…]  asks for the slice and waits for it; one that was preempted or failed is deleted
 #                   and asked for anew. FLAGs go to `gcloud … queued-resources create`
-#   install         what is committed here, its environment and the shared folder, on every worker
+#   install         what is committed here, its environment and the shared folder, on every worker;
+#                   not under a run that goes on there
 #   run ARGS…       create and install where needed, then `main.py ARGS…` on every worker, which
 #                   goes on without this machine. After a preemption the same command goes on
 #   logs            follows what worker WORKER prints
@@ -36,6 +37,8 @@ launch=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$launch")
 shared=${SHARED:-/mnt/histo_simclr}
 there=histo_simclr # below the home of every worker
+# On a worker: does a run go on there? The number alone may since be another program's.
+running="grep -qs worker.sh /proc/\$(cat $there/run.pid 2>/dev/null)/cmdline"
 
 # shellcheck source=launch/steps.sh
 . "$launch/steps.sh"
@@ -90,9 +93,15 @@ create() {
   done
 }
 
+# Is there a run on any worker? A dry run asks nobody.
+runs() {
+  local found
+  [[ ${DRY_RUN:-} != 1 ]] || return 1
+  found=$(remote --worker=all --command "if $running; then echo runs already; fi") || exit
+  [[ $found == *"runs already"* ]]
+}
+
 install() {
-  local version
-  version=$(committed) || exit
   pack "$version" "$NAME"
   run gcloud compute tpus tpu-vm scp "$archive" "$NAME:histo_simclr.tgz" "${where[@]}" --worker=all
   say "preparing every worker with $version: minutes the first time"
@@ -102,7 +111,9 @@ install() {
   # Here and not at the start: processes wait five minutes for each other, and no longer.
   [[ -z ${MIX_FROM:-} ]] ||
     setup+="&& $(printf '%q ' env "MIX_FROM=$MIX_FROM" bash "$there/launch/worker.sh" stage)"
-  remote --worker=all --command "mkdir -p $there && tar -xzf histo_simclr.tgz -C $there && $setup"
+  # Files that the commit no longer has would still be imported.
+  local keep="-path $there/data/mix -o -path '$there/.venv*' -o -path '$there/run.*'"
+  remote --worker=all --command "mkdir -p $there && find $there \\( $keep \\) -prune -o ! -type d -exec rm {} + && tar -xzf histo_simclr.tgz -C $there && $setup"
 }
 
 start() {
@@ -110,7 +121,7 @@ start() {
   command=$(printf '%q ' env HISTO_SIMCLR_POD=1 HISTO_SIMCLR_ACCELERATOR=tpu \
     "JAX_COMPILATION_CACHE_DIR=$shared/jax_cache" bash launch/worker.sh "$@")
   # Without a terminal and in a session of its own: it outlives the connection.
-  remote --worker=all --command "cd $there && if kill -0 \$(cat run.pid) 2>/dev/null; then echo runs already; else setsid nohup $command >>run.log 2>&1 </dev/null & echo \$! >run.pid; fi"
+  remote --worker=all --command "if $running; then echo runs already; else cd $there && { setsid nohup $command >>run.log 2>&1 </dev/null & echo \$! >run.pid; } && echo started; fi"
 }
 
 action=${1:-}
@@ -122,6 +133,8 @@ case $action in
 esac
 needs NAME ZONE PROJECT
 where=(--zone "$ZONE" --project "$PROJECT")
+switch SPOT
+numbers POLL
 spot=()
 [[ ${SPOT:-} != 1 ]] || spot=(--spot)
 [[ ${DRY_RUN:-} == 1 ]] || command -v gcloud >/dev/null || fail "no gcloud here: install the Google Cloud CLI"
@@ -129,22 +142,31 @@ case $action in
   install | run)
     [[ -n ${BUCKET:-}${NFS:-} ]] || fail "neither BUCKET nor NFS is set; see the head of this file"
     [[ ${BUCKET:-gs://x} == gs://?* ]] || fail "BUCKET=$BUCKET: not of the form gs://NAME"
+    # Before a slice is waited for.
+    version=$(committed) || exit
     ;;
 esac
 
 case $action in
   create) create "$@" ;;
-  install) install ;;
-  run)
-    (($# > 0)) || fail "nothing to run; give what main.py takes"
-    # What the worker would refuse, before the slice costs anything.
-    DRY_RUN=1 MIX_FROM='' bash "$launch/worker.sh" "$@" >/dev/null || exit
-    create
+  install)
+    # Code and packages stay as they are under a run.
+    ! runs || fail "a run goes on there; bash launch/tpu_pod.sh stop ends it"
     install
+    ;;
+  run)
+    find_workdir "$shared" "$@"
+    create
+    if runs; then
+      say "runs already, so nothing is installed"
+    else
+      install
+    fi
+    # Also then: a lost connection may have left some workers without their process.
     start "$@"
-    say "started; bash launch/tpu_pod.sh logs follows it"
+    say "bash launch/tpu_pod.sh logs follows it"
     ;;
   logs) remote "--worker=${WORKER:-0}" --command "tail -n 100 -F $there/run.log" ;;
-  stop) remote --worker=all --command "kill -TERM \$(cat $there/run.pid) 2>/dev/null || echo nothing runs" ;;
+  stop) remote --worker=all --command "if $running; then kill -TERM \$(cat $there/run.pid); else echo nothing runs; fi" ;;
   delete) queue delete "$NAME" --force --quiet ;;
 esac

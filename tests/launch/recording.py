@@ -47,7 +47,9 @@ class Sandbox:
             "PROGRAM": str(folder / "program"),
         }
 
-    def start(self, script: str, *args: str, **environment: str) -> subprocess.Popen:
+    def start(
+        self, script: str, *args: str, process_group: int | None = None, **environment: str
+    ) -> subprocess.Popen:
         return subprocess.Popen(
             ["bash", str(self.root / "launch" / script), *args],
             env=self.environment | environment,
@@ -55,6 +57,7 @@ class Sandbox:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=process_group,
         )
 
     def run(

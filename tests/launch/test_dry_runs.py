@@ -1,4 +1,4 @@
-"""What a dry run prints is what a real run does: pasted into a shell, it does the same."""
+"""What a dry run prints is what a real run does: given to `bash -e`, it does the same."""
 
 import shlex
 import subprocess
@@ -11,15 +11,29 @@ from tests.launch.test_scripts import task
 WHAT = ("--config=configs/a.py:b c", "--workdir=/shared/run 1", "--config.note=it's $HOME; *")
 SLIDES = ("/the slides", "--name", "C", "--out", "/out", "--mpp", "0.5")
 SLICE = {"NAME": "pod", "ZONE": "z", "PROJECT": "p", "TYPE": "v6e-16", "BUCKET": "gs://b"}
+SLICE |= {"SHARED": "/shared"}
 CLUSTER = {"PROJECT": "p", "ZONE": "z", "CLUSTER": "c", "WORKLOAD": "w", "IMAGE": "r/p/i"}
+CLUSTER |= {"SHARED": "/shared"}
 DATAFLOW = {"PROJECT": "p", "REGION": "r", "BUCKET": "gs://b"}
 JOB = {"SLURM_JOB_ID": "7", "HISTO_SIMCLR_ROOT": "ROOT"}
 NODES = {"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "1", "SKYPILOT_NODE_IPS": "a\nb"}
 
 # What only looks, and so is not printed: a bare machine, nothing there yet.
-LOOKS = ("git -C ROOT diff", "git -C ROOT rev-parse", "mountpoint", "python3 -c", "python3.1")
+LOOKS = (
+    "git -C ROOT diff",
+    "git -C ROOT ls-files",
+    "git -C ROOT rev-parse",
+    "mountpoint",
+    "python3 -c",
+    "python3.1",
+)
 LOOKS += ("gcloud artifacts repositories describe", "gcloud artifacts docker images describe")
 LOOKS += ("gcloud compute tpus queued-resources describe",)
+LOOKS += (
+    "gcloud compute tpus tpu-vm ssh pod --zone z --project p --worker=all --command"
+    " 'if grep -qs worker.sh /proc/$(cat histo_simclr/run.pid 2>/dev/null)/cmdline;"
+    " then echo runs already; fi'",
+)
 GCLOUD = r"""
 case "$*" in
   *queued-resources\ describe*) [[ ! -e $HOME/asked ]] || echo ACTIVE ;;
@@ -97,7 +111,9 @@ def test_what_is_printed_is_what_is_done(sandbox, script, args, environment):
     assert code == int(environment.get("ENDS", 0)), err
     real = done(sandbox, calls)
     assert real
-    subprocess.run(["bash"], input=printed, env=sandbox.environment | environment, text=True)
+    # A job that was cut short goes on after its failure: to requeue.
+    shell = ["bash"] if "ENDS" in environment else ["bash", "-e"]
+    subprocess.run(shell, input=printed, env=sandbox.environment | environment, text=True)
     assert done(sandbox, sandbox.recorded()) == real
 
 

@@ -121,6 +121,19 @@ def test_what_a_dry_run_prints_does_what_a_run_does(sandbox, extra):
     assert len(sandbox.calls("")) == 1
 
 
+@pytest.mark.parametrize("failure", ["OFFLINE", "TORN"])
+def test_a_dry_run_given_to_bash_e_stops_where_pip_fails(sandbox, failure):
+    printed = sandbox.run(DRY_RUN="1")[1]
+    told = sandbox.environment | {failure: "1"}
+    done = subprocess.run(["bash", "-e"], input=printed, env=told, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    # What it left is not taken for an environment.
+    sandbox.calls("")
+    assert sandbox.run()[0] == 0
+    calls = sandbox.calls("-m ")
+    assert [call.split(" ")[2] for call in calls] == ["venv", "pip"]
+
+
 @pytest.mark.parametrize("changed", ["requirements.txt", "pyproject.toml"])
 def test_a_changed_pin_installs_again_in_place(sandbox, changed):
     sandbox.run()

@@ -1,5 +1,6 @@
 """tpu_pod.sh, setup.sh and gke_xpk.sh against stubs of gcloud, xpk and what a worker has."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -33,6 +34,7 @@ case "$*" in
   *"queued-resources create"*) printf 'WAITING_FOR_RESOURCES\nPROVISIONING\nACTIVE\n' >"$state" ;;
   *"tpu-vm scp"*) cp "$5" "$HOME/histo_simclr.tgz" ;;
   *"tpu-vm ssh"*)
+    [[ -z ${LOST:-} ]] || exit 255
     while [ "$1" != --command ]; do shift; done
     cd "$HOME" && bash -c "$2" ;;
 esac
@@ -73,7 +75,8 @@ def test_run_asks_waits_installs_and_starts(sandbox, tmp_path):
     (tmp_path / "program").write_text(f"[[ $1 == main.py ]] || exit 0\n{keeps}")
     code, calls, _, err = sandbox.run("tpu_pod.sh", "run", *WHAT, SPOT="1", **POD)
     assert code == 0, err
-    create, scp, install, start = gcloud(calls)
+    create, look, scp, install, start = gcloud(calls)
+    assert option(look, "--worker") == "all"
     assert create[:3] == ["queued-resources", "create", "pod"]
     assert option(create, "--accelerator-type") == "v6e-16"
     assert option(create, "--runtime-version") == "v2-alpha-tpuv6e"
@@ -114,12 +117,49 @@ def test_a_second_run_beside_the_first_starts_nothing_and_stop_saves(sandbox, tm
     log = sandbox.home / "histo_simclr/run.log"
     sandbox.run("tpu_pod.sh", "run", *WHAT, **POD)
     wait_for(lambda: log.exists() and "ready" in log.read_text())
-    out = sandbox.run("tpu_pod.sh", "run", *WHAT, **POD)[2]
-    assert "runs already" in out
+    _, calls, out, err = sandbox.run("tpu_pod.sh", "run", *WHAT, **POD)
+    assert out == "runs already\n"
+    assert "started" not in err
+    # Nor is anything replaced under it.
+    assert [call[1] for call in gcloud(calls)] == ["ssh", "ssh"]
+    code, calls, _, err = sandbox.run("tpu_pod.sh", "install", **POD)
+    assert (code, len(gcloud(calls))) == (2, 1)
+    assert err == "tpu_pod.sh: a run goes on there; bash launch/tpu_pod.sh stop ends it\n"
     assert sandbox.run("tpu_pod.sh", "stop", **SLICE)[0] == 0
     wait_for(lambda: "saved" in log.read_text())
     assert log.read_text().count("ready") == 1
     wait_for(lambda: "nothing runs" in sandbox.run("tpu_pod.sh", "stop", **SLICE)[2])
+
+
+def test_a_worker_without_a_run_says_so_without_noise(sandbox):
+    (code, _, out, err) = sandbox.run("tpu_pod.sh", "stop", **SLICE)
+    assert (code, out, err) == (0, "nothing runs\n", "")
+    # The machine was started again, and the number is another program's.
+    (sandbox.home / "histo_simclr").mkdir()
+    (sandbox.home / "histo_simclr/run.pid").write_text(f"{os.getpid()}\n")
+    assert sandbox.run("tpu_pod.sh", "stop", **SLICE)[2] == "nothing runs\n"
+    (_, _, out, err) = sandbox.run("tpu_pod.sh", "run", *WHAT, **POD)
+    assert out == "started\n"
+    assert "No such file" not in err
+
+
+def test_a_lost_connection_ends_run_before_it_replaces_anything(sandbox):
+    (sandbox.home / "state").write_text("ACTIVE\n")
+    code, calls, _, _ = sandbox.run("tpu_pod.sh", "run", *WHAT, LOST="1", **POD)
+    assert (code, [call[1] for call in gcloud(calls)]) == (255, ["ssh"])
+
+
+def test_an_installation_removes_what_the_commit_no_longer_has(sandbox):
+    there = sandbox.home / "histo_simclr"
+    stays = ["data/mix/a.tfrecord", ".venv/bin/python", ".venv.log", "run.log", "run.pid"]
+    goes = ["histo_simclr/old.py", "histo_simclr/run.py", "data/mixes/old.csv", "old.py"]
+    for name in stays + goes:
+        (there / name).parent.mkdir(parents=True, exist_ok=True)
+        (there / name).touch()
+    code, _, _, err = sandbox.run("tpu_pod.sh", "install", **POD)
+    assert code == 0, err
+    assert [name for name in stays + goes if (there / name).exists()] == stays
+    assert (there / "launch/worker.sh").exists()
 
 
 def wait_for(condition):
@@ -134,7 +174,7 @@ def test_after_a_preemption_the_same_command_asks_anew(sandbox, state):
     (sandbox.home / "state").write_text(f"{state}\n")
     code, calls, _, _ = sandbox.run("tpu_pod.sh", "run", *WHAT, **POD)
     assert code == 0
-    assert [call[1] for call in gcloud(calls)[:3]] == ["delete", "create", "scp"]
+    assert [call[1] for call in gcloud(calls)[:4]] == ["delete", "create", "ssh", "scp"]
     assert {"--force", "--quiet"} < set(gcloud(calls)[0])
 
 
@@ -177,7 +217,7 @@ def test_a_dry_run_prints_and_runs_nothing(sandbox):
     names = [command[0] for command in commands]
     assert names == ["gcloud", "git", "gcloud", "gcloud", "gcloud", "rm"]
     start = option(commands[-2], "--command")
-    arguments = re.search(r"worker\.sh (.*?)\s*>>run\.log", start).group(1)
+    arguments = re.search(r"launch/worker\.sh (.*?)\s*>>run\.log", start).group(1)
     assert tuple(shlex.split(arguments)) == WHAT
 
 
@@ -193,6 +233,26 @@ def test_changes_that_are_not_committed_are_refused(sandbox):
 
 
 @pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("configs/mine.py", True),
+        ("histo_simclr/views/new.py", True),
+        ("launch/new.sh", True),
+        ("mine.py", True),
+        ("pyproject.toml", True),
+        ("notes/mine.py", False),
+        ("data/new.csv", False),
+    ],
+)
+def test_new_files_of_the_code_are_refused(sandbox, name, refused):
+    (sandbox.root / name).parent.mkdir(parents=True, exist_ok=True)
+    (sandbox.root / name).touch()
+    code, calls, _, err = sandbox.run("gke_xpk.sh", "build", **WORKLOAD)
+    says = f"gke_xpk.sh: new files that are not committed, such as {name}; commit them: what is"
+    assert (code, calls == [], err.startswith(says)) == (2 * refused, refused, refused)
+
+
+@pytest.mark.parametrize(
     ("share", "mounts"),
     [({"BUCKET": "gs://b"}, "gcsfuse"), ({"NFS": "10.0.0.2:/vol"}, "mount")],
 )
@@ -203,6 +263,17 @@ def test_a_worker_mounts_the_shared_folder_once(sandbox, tmp_path, share, mounts
     (mount,) = named(calls, mounts)
     assert mount[-2:] == [*(v.removeprefix("gs://") for v in share.values()), str(tmp_path / "s h")]
     assert named(sandbox.run("setup.sh", **shared)[1], mounts) == []
+
+
+def test_the_shared_folder_belongs_to_the_user_of_the_worker(sandbox, tmp_path):
+    shared = {"BUCKET": "gs://b", "SHARED": str(tmp_path / "s h"), "UNMOUNTED": "1"}
+    (sandbox.stubs / "id").write_text('#!/bin/bash\necho "$USER"\n')
+    (sandbox.stubs / "id").chmod(0o755)
+    out = sandbox.run("setup.sh", DRY_RUN="1", USER="here", **shared)[2]
+    environment = sandbox.environment | {"USER": "worker"}
+    subprocess.run(["bash", "-e"], input=out, env=environment, text=True, check=True)
+    for calls in (sandbox.recorded(), sandbox.run("setup.sh", USER="worker", **shared)[1]):
+        assert named(calls, "chown") == [["chown", "worker", str(tmp_path / "s h")]]
 
 
 def test_a_worker_without_a_fit_python_gets_one(sandbox, tmp_path):
@@ -296,6 +367,9 @@ def test_the_image_is_built_from_what_is_committed_and_no_archive_is_left(sandbo
         ("tpu_pod.sh", ("create",), {"NAME": "pod"}, "ZONE is not set"),
         ("tpu_pod.sh", ("create",), SLICE | {"TYPE": ""}, "TYPE is not set"),
         ("tpu_pod.sh", ("create",), SLICE | {"TYPE": "v9-8"}, "TYPE=v9-8: its software version"),
+        ("tpu_pod.sh", ("create",), SLICE | {"SPOT": "yes"}, "SPOT=yes: give 1, or 0 or nothing"),
+        ("tpu_pod.sh", ("create",), SLICE | {"POLL": "1m"}, "POLL=1m: give a whole number"),
+        ("gke_xpk.sh", ("run",), WORKLOAD | {"MAX_RESTARTS": "x"}, "MAX_RESTARTS=x: give a whole"),
         ("tpu_pod.sh", ("run",), POD, "nothing to run; give what main.py takes"),
         ("tpu_pod.sh", ("run", *WHAT), SLICE, "neither BUCKET nor NFS is set"),
         (
@@ -309,7 +383,12 @@ def test_the_image_is_built_from_what_is_committed_and_no_archive_is_left(sandbo
         ("gke_xpk.sh", ("list",), {}, "PROJECT is not set"),
         ("gke_xpk.sh", ("run", *WHAT), CLUSTER, "TYPE is not set"),
         ("gke_xpk.sh", ("run",), WORKLOAD, "nothing to run; give what main.py takes"),
-        ("gke_xpk.sh", ("run", "--workdir=/a\nb"), WORKLOAD, "a line break in the arguments"),
+        (
+            "gke_xpk.sh",
+            ("run", "--workdir=/mnt/histo_simclr/a\nb"),
+            WORKLOAD,
+            "a line break in the arguments",
+        ),
         ("gke_xpk.sh", ("attach",), CLUSTER, "no storage named; give NAME --type"),
         ("setup.sh", (), {"UNMOUNTED": "1"}, "nothing is mounted at /mnt/histo_simclr: set BUCKET"),
     ],
@@ -322,7 +401,23 @@ def test_bad_calls_are_one_line(sandbox, script, args, environment, says):
 
 
 @pytest.mark.parametrize(("script", "told"), [("tpu_pod.sh", POD), ("gke_xpk.sh", WORKLOAD)])
-def test_a_workdir_in_a_store_is_refused_before_anything_costs(sandbox, script, told):
-    code, calls, _, err = sandbox.run(script, "run", "--workdir=gs://b/run", **told)
+@pytest.mark.parametrize(
+    ("workdir", "says"),
+    [
+        ("gs://b/run", "a store is no folder"),
+        ("/home/me/run", "not below /mnt/histo_simclr, which all hosts share; give --workdir=/mnt"),
+        ("/mnt/histo_simclr2/run", "not below /mnt/histo_simclr, which all hosts share"),
+        ("/mnt/histo_simclr/", "not below /mnt/histo_simclr, which all hosts share"),
+    ],
+)
+def test_a_workdir_that_is_not_shared_is_refused_before_anything_costs(
+    sandbox, script, told, workdir, says
+):
+    code, calls, _, err = sandbox.run(script, "run", f"--workdir={workdir}", **told)
     assert (code, calls) == (2, [])
-    assert err.startswith("worker.sh: --workdir=gs://b/run: a store is no folder")
+    assert err.startswith(f"{script}: --workdir={workdir}: {says}")
+
+
+def test_the_shared_folder_may_be_elsewhere(sandbox):
+    told = WORKLOAD | {"SHARED": "/data/", "DRY_RUN": "1"}
+    assert sandbox.run("gke_xpk.sh", "run", "--workdir", "/data/run", **told)[0] == 0

@@ -39,6 +39,16 @@ def test_the_head_names_every_variable_that_the_script_asks_for(name):
     assert {variable for variable in asked if not re.search(rf"\b{variable}\b", head)} == set()
 
 
+@pytest.mark.parametrize("name", [n for n in SCRIPTS if n != "steps.sh"])
+def test_a_dry_run_that_is_neither_on_nor_off_is_refused(tmp_path, name):
+    sandbox = Sandbox(tmp_path, {})
+    shutil.copy(ROOT / "launch/local.sh", sandbox.root / "launch")
+    told = {"DRY_RUN": "true", "SLURM_SUBMIT_DIR": str(sandbox.root)}
+    code, calls, out, err = sandbox.run(name, "run", **told)
+    assert (code, calls, out) == (2, [], "")
+    assert err == f"{name}: DRY_RUN=true: give 1, or 0 or nothing\n"
+
+
 def task():
     """The SkyPilot task, parsed."""
     return yaml.safe_load((ROOT / "launch/skypilot.yaml").read_text())
@@ -91,8 +101,20 @@ def test_the_task_runs_a_worker_on_each_node(tmp_path, nodes, rank):
     ("args", "environment", "says"),
     [
         ((), {}, "nothing to run; give what main.py takes"),
-        (("--workdir=/r",), {}, "not in a task: sky jobs launch launch/skypilot.yaml"),
-        (("--workdir=/r",), {"SKYPILOT_NUM_NODES": "2"}, "SKYPILOT_NODE_RANK is not set"),
+        (("--config=c",), {}, "no --workdir=DIR; give a folder"),
+        (("--workdir", "/r"), {}, "--workdir=/r: not below /shared, which all hosts share; give"),
+        (("--workdir=/shared/r",), {}, "not in a task: sky jobs launch launch/skypilot.yaml"),
+        (("--workdir=/shared/r",), {"SKYPILOT_NUM_NODES": "2"}, "SKYPILOT_NODE_RANK is not set"),
+        (
+            ("--workdir=/shared/r",),
+            {"SKYPILOT_NUM_NODES": "x"},
+            "SKYPILOT_NUM_NODES=x: give a whole",
+        ),
+        (
+            ("--workdir=/shared/r",),
+            {"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "-1", "SKYPILOT_NODE_IPS": "a"},
+            "SKYPILOT_NODE_RANK=-1: give a whole number",
+        ),
     ],
 )
 def test_bad_calls_on_a_node_are_one_line(tmp_path, args, environment, says):

@@ -1,12 +1,13 @@
 """worker.sh and slurm.sbatch: what reaches main.py, and who learns that a run was cut short."""
 
+import os
 import re
 import signal
 import time
 
 import pytest
 
-from tests.launch.recording import ROOT, Sandbox, option, printed
+from tests.launch.recording import ROOT, STUB, Sandbox, option, printed
 
 WHAT = ("--config=configs/a.py:b c", "--workdir=/shared/run 1", "--config.note=it's $HOME; *")
 
@@ -73,6 +74,16 @@ def test_a_failure_stays_what_it_is(sandbox, tmp_path):
     assert sandbox.run("worker.sh", f"--workdir={tmp_path}/run")[0] == 2
 
 
+WAITS = "touch $RUN/ready\nwhile true; do sleep 0.05; done\n"
+
+
+def wait_for(file):
+    deadline = time.monotonic() + 30
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("program", "code"),
     [
@@ -87,23 +98,100 @@ def test_a_failure_stays_what_it_is(sandbox, tmp_path):
     ],
 )
 def test_sigterm_reaches_the_program_and_is_waited_for(sandbox, tmp_path, program, code):
-    waits = "touch $RUN/ready\nwhile true; do sleep 0.05; done\n"
-    (tmp_path / "program").write_text(program.replace("READY", waits))
+    (tmp_path / "program").write_text(program.replace("READY", WAITS))
     run = tmp_path / "run"
     run.mkdir()
     process = sandbox.start("worker.sh", f"--workdir={run}", RUN=str(run))
-    deadline = time.monotonic() + 30
-    while not (run / "ready").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(run / "ready")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == code
 
 
+@pytest.mark.parametrize("args", [("stage",), WHAT])
+def test_sigterm_ends_the_copy_which_the_same_command_goes_on_with(sandbox, tmp_path, args):
+    (sandbox.stubs / "gcloud").write_text(
+        f"#!/bin/bash\ntrap 'touch $RUN/ended; exit 1' TERM\n{WAITS}"
+    )
+    told = {"MIX_FROM": "gs://b/mix", "RUN": str(tmp_path)}
+    process = sandbox.start("worker.sh", *args, **told)
+    wait_for(tmp_path / "ready")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert err == (
+        "worker.sh: stopped before the end of the copy of gs://b/mix; the same command goes on\n"
+    )
+    assert (tmp_path / "ended").exists()
+    assert sandbox.recorded() == []  # no training
+
+
+def test_a_copy_that_fails_ends_the_worker_with_its_code(sandbox):
+    with (sandbox.stubs / "gcloud").open("a") as stub:
+        stub.write("exit 5\n")
+    code, calls, _, _ = sandbox.run("worker.sh", *WHAT, MIX_FROM="gs://b/mix")
+    assert (code, [call[0] for call in calls]) == (5, ["gcloud"])
+
+
+@pytest.mark.parametrize(
+    ("says", "requeues"),
+    [
+        ("echo RUNNING", True),
+        ("exit 1", True),
+        ("echo COMPLETING", False),
+        ("echo CANCELLED", False),
+    ],
+)
+def test_slurm_does_not_requeue_what_was_cancelled(sandbox, tmp_path, says, requeues):
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (sandbox.stubs / "squeue").write_text(f"{STUB}{says}\n")
+    (sandbox.stubs / "squeue").chmod(0o755)
+    code, calls, _, err = sandbox.run("slurm.sbatch", f"--workdir={tmp_path}/run", **job(sandbox))
+    (asked,) = [call for call in calls if call[0] == "squeue"]
+    assert (option(asked, "--job"), option(asked, "--format")) == ("7", "%T")
+    assert (code, ["scontrol", "requeue", "7"] in calls) == (75, requeues)
+    lines = [line for line in err.splitlines() if line.startswith("slurm.sbatch: ")]
+    state = says.split()[1]
+    not_requeued = (
+        f"slurm.sbatch: saved, not requeued, as the job is {state}; submit again to go on"
+    )
+    assert lines == ([] if requeues else [not_requeued])
+
+
+def test_slurm_requeues_a_copy_that_was_cut_short(sandbox, tmp_path):
+    (sandbox.stubs / "gcloud").write_text(f"#!/bin/bash\n{WAITS}")
+    told = {"MIX_FROM": "gs://b/mix", "MIX_TO": f"{tmp_path}/mix", "RUN": str(tmp_path)}
+    # As Slurm does: to the tasks and to the job's shell.
+    process = sandbox.start("slurm.sbatch", *WHAT, process_group=0, **job(sandbox, **told))
+    wait_for(tmp_path / "ready")
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+    calls = sandbox.recorded()
+    assert (process.returncode, calls[-1]) == (75, ["scontrol", "requeue", "7"])
+    assert [call[0] for call in calls] == ["srun", "scontrol"]
+    (sandbox.stubs / "gcloud").write_text("#!/bin/bash\nexit 5\n")
+    code, calls, _, _ = sandbox.run("slurm.sbatch", *WHAT, **job(sandbox, **told))
+    assert (code, [call[0] for call in calls]) == (5, ["srun"])
+
+
+def test_ctrl_c_saves_as_sigterm_does(sandbox, tmp_path):
+    saves = "trap 'mkdir -p $RUN/checkpoints; exit 0' TERM\n"
+    (tmp_path / "program").write_text(saves + WAITS)
+    # A terminal sends it to all of the group, here one of its own.
+    process = sandbox.start(
+        "worker.sh", f"--workdir={tmp_path}", RUN=str(tmp_path), process_group=0
+    )
+    wait_for(tmp_path / "ready")
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert (tmp_path / "checkpoints").exists()
+
+
 @pytest.mark.parametrize(
     ("args", "environment", "says"),
     [
+        ((), {}, "nothing to run; give what main.py takes"),
         (("--config=c",), {}, "no --workdir=DIR; give a folder"),
         (("--workdir=gs://b/run",), {}, "--workdir=gs://b/run: a store is no folder; mount it"),
         (("stage",), {}, "MIX_FROM is not set; give a folder or gs://"),
@@ -168,8 +256,10 @@ def test_slurm_requeues_what_was_cut_short_and_nothing_else(sandbox, tmp_path):
     [
         (WHAT, {"SLURM_SUBMIT_DIR": "/"}, "no repository in '/': submit from its root"),
         ((), {}, "nothing to run; give what main.py takes"),
+        (("--config=c",), {}, "no --workdir=DIR; give a folder"),
+        (("--workdir=gs://b/run",), {}, "--workdir=gs://b/run: a store is no folder; mount it"),
         (WHAT, {"SLURM_JOB_ID": ""}, "not in a job: sbatch launch/slurm.sbatch"),
-        (WHAT, {"MAX_REQUEUES": "x"}, "MAX_REQUEUES is 'x': give a number"),
+        (WHAT, {"MAX_REQUEUES": "x"}, "MAX_REQUEUES=x: give a whole number"),
         (WHAT, {"MIX_FROM": "/m"}, "MIX_FROM without MIX_TO: give a folder"),
         (
             WHAT,
