@@ -68,8 +68,7 @@ def clocked(args: argparse.Namespace) -> Found:
             way_out="give two folds and classes or more, and no more peer folds than folds",
         )
     features, labels, queries = _made_up(args)
-    fold = np.arange(args.examples) % args.folds
-    parts = fold[None] != np.arange(args.folds)[:, None]
+    parts = _parts(labels, args)
     strengths = tuple(np.logspace(-5, 0, args.strengths).tolist())
     measured = {"mode": "probe"} | {name: getattr(args, name) for name in SIZES}
     found, rows = _neighbors(features, labels, queries, args)
@@ -117,6 +116,20 @@ def _made_up(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.ndarr
     wrong = rng.random(len(labels)) < 0.05
     labels[wrong] = rng.integers(0, args.classes, wrong.sum())
     return features[: args.examples], labels[: args.examples], features[args.examples :]
+
+
+def _parts(labels: np.ndarray, args: argparse.Namespace) -> np.ndarray:
+    """(folds, examples) booleans: what each fold fits; a fold leaves out as much of each class."""
+    fold = np.arange(args.examples) // args.classes % args.folds
+    parts = fold[None] != np.arange(args.folds)[:, None]
+    if any(len(np.unique(labels[members])) < args.classes for members in parts):
+        raise InputError(
+            f"{args.examples} are too few for all {args.classes} classes in each of {args.folds} "
+            "folds",
+            where="--examples",
+            way_out="give more examples, or fewer --classes",
+        )
+    return parts
 
 
 def _timed(call: Callable[[], Any], rounds: int) -> tuple[Any, float, float]:

@@ -195,6 +195,16 @@ def test_the_probe_is_timed_beside_scikit_learns_at_an_equal_loss(classes, capsy
     assert result["mfu"] is result["bandwidth_share_hand"] is None  # of no CPU
 
 
+@pytest.mark.parametrize(("classes", "folds"), [(2, 2), (4, 2), (9, 3), (3, 9), (9, 5)])
+def test_folds_are_balanced_in_their_classes(classes, folds):
+    labels = np.arange(1000) % classes
+    args = argparse.Namespace(examples=1000, classes=classes, folds=folds)
+    left_out = [np.bincount(labels[~part]) for part in probe._parts(labels, args)]
+    assert np.min(left_out) > 0
+    assert np.ptp(left_out) <= 1
+    assert np.sum(left_out) == 1000
+
+
 def test_a_fit_s_work_by_hand_is_the_compilers_where_it_takes_one_step():
     sizes = {"examples": 2000, "dimensions": 256, "classes": 20, "strengths": 2, "folds": 3}
     args = argparse.Namespace(**sizes)
@@ -243,6 +253,10 @@ def test_the_stated_count_is_that_of_the_layers(px):
         (["views", "--set=run.prefetch=0"], "config.run.prefetch"),
         (["probe", "--folds=1"], "--folds"),
         (["probe", "--queries=0"], "--queries"),
+        (
+            ["probe", "--examples=10", "--dimensions=2", "--classes=9", "--folds=2"],
+            "--examples: 10 are too few for all 9 classes",
+        ),
         (["extract", "--mix=nowhere"], "nowhere"),
         (["input", "--mix=nowhere", "--px=96", "--batch=8"], "nowhere"),
     ],
