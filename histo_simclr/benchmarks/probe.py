@@ -267,7 +267,7 @@ def _peer(features, labels, parts, strengths, solved, args) -> Found:
     for number, members in enumerate(parts):
         judge = LogisticRegression(warm_start=True, tol=args.peer_tolerance, max_iter=10_000)
         start, cpu = time.perf_counter(), time.process_time()
-        part = (features[members] - features[members].mean(0)) / features[members].std(0)
+        part = (features[members] - solved.mean[number]) / solved.scale[number]
         found = []
         for judge.C in strengths:
             judge.fit(part, labels[members])

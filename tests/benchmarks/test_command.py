@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -193,6 +194,19 @@ def test_the_probe_is_timed_beside_scikit_learns_at_an_equal_loss(classes, capsy
     assert result["compilations"] == 0
     assert traced(result) == 1
     assert result["mfu"] is result["bandwidth_share_hand"] is None  # of no CPU
+
+
+def test_a_feature_that_is_constant_is_no_obstacle():
+    features, labels = np.random.default_rng(0).normal(size=(60, 4)).astype("f4"), np.arange(60) % 2
+    features[:, 2], parts, strengths = -0.125, np.ones((1, 60), bool), (0.1,)
+    stop = {"tolerance": 1e-6, "max_iterations": 100}
+    solved = heads.fit_linear(
+        features, labels, parts, num_classes=2, strengths=strengths, standardize=True, **stop
+    )
+    args = argparse.Namespace(classes=2, folds=2, peer_folds=1, peer_tolerance=1e-6)
+    solved = jax.tree.map(np.asarray, solved)
+    found, _ = probe._peer(features, labels, parts, strengths, solved, args)
+    assert abs(found["loss_above_most"]) < 1e-6
 
 
 @pytest.mark.parametrize(("classes", "folds"), [(2, 2), (4, 2), (9, 3), (3, 9), (9, 5)])
