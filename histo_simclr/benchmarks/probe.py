@@ -160,7 +160,7 @@ def _neighbors(features, labels, queries, args) -> Found:
     _, seconds, _ = _timed(lambda: votes(queries), args.rounds)
     products = args.examples * args.queries
     return {
-        "knn_s": round(seconds, 4),
+        "knn_s": seconds,
         "knn_flops": 2 * products * args.dimensions,
         "knn_gflops_per_s": round(2 * products * args.dimensions / seconds / 1e9, 3),
         "knn_rss_mib": round(peak_rss_mib() - before),
@@ -168,7 +168,7 @@ def _neighbors(features, labels, queries, args) -> Found:
     }, [
         (
             "neighbors",
-            "{knn_s:.1f} s",
+            "{knn_s:.2f} s",
             "{examples:,} x {queries:,} x {dimensions}, k = {neighbors}; median of {rounds}",
         ),
         ("  products", "{knn_gflops_per_s:,.1f} GFLOP/s", "{knn_flops:.3g} FLOPs, on the host"),
@@ -210,8 +210,8 @@ def _probe(features, labels, parts, strengths, args) -> tuple[heads.Heads, *Foun
         unit="fit",
     )
     found = {
-        "probe_s": round(seconds, 2),
-        "probe_cpu_s": round(cpu_seconds, 2),
+        "probe_s": seconds,
+        "probe_cpu_s": cpu_seconds,
         "compile_s": round(program.seconds, 2),
         "compile_cache": program.cache,
         "compilations": compilations.count,
@@ -220,10 +220,10 @@ def _probe(features, labels, parts, strengths, args) -> tuple[heads.Heads, *Foun
     rows = [
         (
             "probe",
-            "{probe_s:.1f} s",
+            "{probe_s:.2f} s",
             "{classes} classes, {strengths} strengths x {folds} folds; median of {rounds}",
         ),
-        ("  CPU time", "{probe_cpu_s:.1f} s", "{iterations} iterations at most"),
+        ("  CPU time", "{probe_cpu_s:.2f} s", "{iterations} iterations at most"),
         ("  compiled in", "{compile_s:.1f} s", "compile cache: {compile_cache}"),
         ("  compiled meanwhile", "{compilations}", "programs; should be 0"),
         *rooflines.counted_rows(counted, unit="fit"),
@@ -286,13 +286,13 @@ def _peer(features, labels, parts, strengths, solved, args) -> Found:
         "peer_version": sklearn.__version__,
         "peer_tolerance": args.peer_tolerance,
         "peer_folds": args.peer_folds,
-        "peer_s": round(share * seconds, 2),
-        "peer_cpu_s": round(share * cpu_seconds, 2),
+        "peer_s": share * seconds,
+        "peer_cpu_s": share * cpu_seconds,
         "loss_above_least": min(above),
         "loss_above_most": max(above),
     }, [
-        ("scikit-learn {peer_version}", "{peer_s:.1f} s", "{peer_folds} of {folds} folds fitted"),
-        ("  CPU time", "{peer_cpu_s:.1f} s", "tol {peer_tolerance:g}"),
+        ("scikit-learn {peer_version}", "{peer_s:.2f} s", "{peer_folds} of {folds} folds fitted"),
+        ("  CPU time", "{peer_cpu_s:.2f} s", "tol {peer_tolerance:g}"),
         ("  loss above ours", "{loss_above_most:.1e}", "at most; least {loss_above_least:.1e}"),
     ]
 

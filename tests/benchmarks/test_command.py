@@ -209,6 +209,17 @@ def test_a_feature_that_is_constant_is_no_obstacle():
     assert abs(found["loss_above_most"]) < 1e-6
 
 
+def test_a_probe_of_milliseconds_has_a_ratio(capsys):
+    sizes = {"examples": 100, "queries": 5, "dimensions": 4, "classes": 3, "strengths": 1}
+    sizes |= {"folds": 2, "neighbors": 3, "rounds": 1}
+    arguments = [f"--{name}={size}" for name, size in sizes.items()]
+    assert cli.main(["bench", "probe", *arguments, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    for ratio, key in (("ratio", "s"), ("ratio_cpu", "cpu_s")):
+        expected = result[f"peer_{key}"] / result[f"probe_{key}"]
+        assert result[ratio] == pytest.approx(expected, abs=1e-3)
+
+
 @pytest.mark.parametrize(("classes", "folds"), [(2, 2), (4, 2), (9, 3), (3, 9), (9, 5)])
 def test_folds_are_balanced_in_their_classes(classes, folds):
     labels = np.arange(1000) % classes
