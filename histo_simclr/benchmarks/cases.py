@@ -15,11 +15,10 @@ from histo_simclr.benchmarks import clock, programs, rooflines, settings, trace
 from histo_simclr.input import reader
 
 
-def read(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
+def read(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> clock.Found:
     """Records → read, checked, decoded → device → two views, by a run's own input."""
     from histo_simclr.pretrain import train
 
-    since = time.perf_counter()
     rows = settings.rows(args, config)
     views = programs.views(config, mesh, rows.px)
     start = time.perf_counter()
@@ -42,9 +41,8 @@ def read(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
     return found, lines
 
 
-def views(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
+def views(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> clock.Found:
     """Views alone, on one batch of random bytes."""
-    since = time.perf_counter()
     program = programs.views(config, mesh, config.views.px)
     side = config.views.px
     patches = programs.noise((config.batch_size, side, side, 3), "uint8", mesh)
@@ -56,9 +54,9 @@ def views(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
     return found | shares, lines + share_lines
 
 
-def step(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
+def step(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> clock.Found:
     """Pretraining steps on one batch of noise that lies on the device."""
-    since, variant = time.perf_counter(), "ready" if args.ready_views else "whole"
+    variant = "ready" if args.ready_views else "whole"
     program, training, batch = programs.training(config, mesh, config.views.px, variant=variant)
     patches, losses = programs.noise(batch.shape, batch.dtype, mesh), []
 

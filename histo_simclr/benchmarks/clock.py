@@ -26,7 +26,7 @@ def warm(outputs: Iterator[Any], steps: int, *, program: Compiled, since: float)
       outputs: of each step.
       steps: how many, 1 or more.
       program: that runs in each step.
-      since: when the case began, by perf_counter.
+      since: when the command's work began, by perf_counter.
     """
     jax.block_until_ready(next(outputs))
     found = {

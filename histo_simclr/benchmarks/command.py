@@ -6,9 +6,12 @@ program it is compared with.
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
+import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,7 +21,7 @@ from jax.sharding import Mesh
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
 from histo_simclr import provenance, tables
-from histo_simclr.benchmarks import cases, probe, settings, trace
+from histo_simclr.benchmarks import cases, clock, probe, settings, trace
 from histo_simclr.errors import InputError
 
 SUMMARIES = {
@@ -64,6 +67,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs one case; prints a table, and with --json the same as the last line."""
+    since = time.perf_counter()  # before the first look at the devices, which starts JAX's backend
     if args.case == "probe":
         found, rows = probe.clocked(args)
         _print("probe", found | _machine(meshes.make(1)), rows, args)
@@ -77,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     # Costs are those of the whole batch on one device, whatever there is.
     mesh = meshes.make(1 if args.case == "cost" else None)
     configs.check(config, devices=mesh.size, mix_px=config.data.px)
-    found, rows = _case(args.case)(config, mesh, args)
+    found, rows = _case(args.case, since)(config, mesh, args)
     found |= {
         "mode": args.case,
         "arch": config.model.arch,
@@ -96,16 +100,20 @@ def run(args: argparse.Namespace) -> None:
     _print(head.format(**found), found, rows, args)
 
 
-def _case(name: str) -> Any:
-    if name == "end-to-end":  # loads checkpoints, which synthetic input needs no part of
-        from histo_simclr.benchmarks import end_to_end
-
-        return end_to_end.clocked
-    if name == "extract":
+def _case(name: str, since: float) -> Callable[..., clock.Found]:
+    """(config, mesh, args) → what the case found; `since`: when the command's work began."""
+    if name == "extract":  # loads what judges encoders, which the others need no part of
         from histo_simclr.benchmarks import extract
 
         return extract.clocked
-    return {"input": cases.read, "views": cases.views, "step": cases.step, "cost": cases.cost}[name]
+    if name == "cost":
+        return cases.cost
+    if name == "end-to-end":  # loads checkpoints, likewise
+        from histo_simclr.benchmarks import end_to_end
+
+        return functools.partial(end_to_end.clocked, since=since)
+    stepped = {"input": cases.read, "views": cases.views, "step": cases.step}
+    return functools.partial(stepped[name], since=since)
 
 
 def _machine(mesh: Mesh) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from histo_simclr.input import reader
 TRANSFERS = 5
 
 
-def clocked(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
+def clocked(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> clock.Found:
     """Times steps on a resident batch, then the same steps on batches of a run's input.
 
     The second are slower by what input costs. At most the transfer of a batch is charged with it:
@@ -28,7 +28,7 @@ def clocked(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
     """
     from histo_simclr.pretrain import train
 
-    since, size = time.perf_counter(), {"batch": config.batch_size, "steps": args.steps}
+    size = {"batch": config.batch_size, "steps": args.steps}
     rows = settings.rows(args, config)
     program, training, batch = programs.training(config, mesh, rows.px, variant="whole")
     resident, transfer_ms = _transfer(batch, mesh)

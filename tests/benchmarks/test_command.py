@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from histo_simclr import cli
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
 from histo_simclr.benchmarks import command, probe, rooflines, saving
+from histo_simclr.errors import InputError
 from histo_simclr.evaluate import heads
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +107,24 @@ def test_views_are_timed_and_traced(capsys, tmp_path):
     assert (result["steps"], result["batch"], result["size"]) == (3, 8, 96)
     assert result["chip"] is result["bandwidth_share_counted"] is None  # of no CPU
     assert traced(result) == 5
+
+
+@pytest.mark.usefixtures("one_device")
+def test_the_first_step_s_time_holds_the_start_of_the_backend(monkeypatch):
+    times, backend = [], jax.default_backend
+
+    def started():  # whether the precision is bfloat16 is the first question to the devices
+        times.append(time.perf_counter())
+        return backend()
+
+    def stepped(config, mesh, args, *, since):
+        times.append(since)
+        raise InputError("is enough", where="the test", way_out="compare the times")
+
+    monkeypatch.setattr(jax, "default_backend", started)
+    monkeypatch.setattr(command.cases, "views", stepped)
+    assert cli.main(["bench", "views", *SMALL]) == 2
+    assert times[-1] < times[0]
 
 
 @pytest.mark.usefixtures("one_device")
