@@ -43,8 +43,8 @@ def read(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> 
 
 def views(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> clock.Found:
     """Views alone, on one batch of random bytes."""
-    program = programs.views(config, mesh, config.views.px)
-    side = config.views.px
+    side = config.data.px
+    program = programs.views(config, mesh, side)
     patches = programs.noise((config.batch_size, side, side, 3), "uint8", mesh)
     outputs = (program.call(np.uint32(number), patches) for number in itertools.count())
     found, lines = _times(outputs, program, config, args, since)
@@ -57,7 +57,7 @@ def views(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) ->
 def step(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> clock.Found:
     """Pretraining steps on one batch of noise that lies on the device."""
     variant = "ready" if args.ready_views else "whole"
-    program, training, batch = programs.training(config, mesh, config.views.px, variant=variant)
+    program, training, batch = programs.training(config, mesh, config.data.px, variant=variant)
     patches, losses = programs.noise(batch.shape, batch.dtype, mesh), []
 
     def outputs() -> Iterator[Any]:
@@ -78,8 +78,7 @@ def step(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> 
 
 def cost(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
     """What the compiler counts of the whole step, and of the step on ready views; runs nothing."""
-    side = config.views.px
-    program, variants = programs.steps_of(config, mesh, side)
+    program, variants = programs.steps_of(config, mesh, config.data.px)
     found, lines = {}, []
     for name, (jitted, batch) in variants.items():
         compiled = programs.compiled(jitted, program.split.arrays, batch, program.seed_key)
@@ -92,7 +91,7 @@ def cost(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
         whole, ready = (found[name][f"{what}_per_image"] for name in ("whole", "ready"))
         found[f"views_share_{what}"] = 1 - ready / whole
         lines.append((f"views' share of the {what}", f"{1 - ready / whole:.1%}", ""))
-    model = rooflines.by_hand(config.model.arch, side, config.precision)
+    model = rooflines.by_hand(config.model.arch, config.views.px, config.precision)
     found |= {"hand_flops_per_image": model.flops, "hand_bytes_per_image": model.bytes}
     by_hand = f"{model.flops:.4g} FLOPs, {model.bytes:.4g} bytes"
     return found, [*lines, ("an image, by hand", by_hand, "convolutions; activations")]

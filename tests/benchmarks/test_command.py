@@ -17,7 +17,7 @@ import pytest
 from histo_simclr import cli
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
-from histo_simclr.benchmarks import command, probe, rooflines, saving
+from histo_simclr.benchmarks import command, probe, programs, rooflines, saving
 from histo_simclr.errors import InputError
 from histo_simclr.evaluate import heads
 
@@ -179,6 +179,24 @@ def test_the_step_on_ready_views_starts_at_chance_and_moves(capsys):
     # Noise has nothing to tell its pairs by: about the loss of a guess.
     assert result["loss_first"] == pytest.approx(np.log(2 * 8 - 1), abs=0.5)
     assert result["loss_last"] != result["loss_first"]  # parameters moved
+
+
+@pytest.mark.usefixtures("one_device")
+@pytest.mark.parametrize(
+    ("case", "program"), [("step", "training"), ("cost", "steps_of"), ("views", "views")]
+)
+@pytest.mark.parametrize(("arguments", "sides"), [([], (96, 80)), (["--px=64"], (64, 64))])
+def test_made_up_patches_are_as_large_as_a_run_s(case, program, arguments, sides, monkeypatch):
+    asked = []
+
+    def made(config, mesh, px, **_):
+        asked.append((px, config.views.px))
+        raise InputError("is enough", where="the test", way_out="compare the sizes")
+
+    monkeypatch.setattr(programs, program, made)
+    recipe = f"--config={ROOT / 'configs/resnet18_mix.py'}"
+    assert cli.main(["bench", case, recipe, *arguments]) == 2
+    assert asked == [sides]
 
 
 @pytest.mark.usefixtures("one_device")
