@@ -68,6 +68,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Runs one case; prints a table, and with --json the same as the last line."""
     since = time.perf_counter()  # before the first look at the devices, which starts JAX's backend
+    trace.make_folder(getattr(args, "profile", None))
     if args.case == "probe":
         found, rows = probe.clocked(args)
         _print("probe", found | _machine(meshes.make(1)), rows, args)

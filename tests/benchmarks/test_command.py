@@ -347,6 +347,20 @@ def test_bad_arguments_are_named_in_one_line(arguments, named, capsys):
     assert named in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("case", ["views", "probe"])
+def test_a_folder_for_traces_is_tried_before_anything_is_timed(case, monkeypatch, tmp_path, capsys):
+    def timed(*_, **__):
+        raise AssertionError("timed")
+
+    monkeypatch.setattr(command, "_case", timed)
+    monkeypatch.setattr(command.probe, "clocked", timed)
+    (tmp_path / "file").touch()
+    assert cli.main(["bench", case, f"--profile={tmp_path / 'file' / 'trace'}"]) == 2
+    assert "--profile" in capsys.readouterr().err
+    with pytest.raises(AssertionError, match="timed"):
+        cli.main(["bench", case, f"--profile={tmp_path / 'new' / 'trace'}"])
+
+
 def test_synthetic_input_needs_no_tensorflow():
     """As where it is not installed, nor what would load it."""
     program = """
