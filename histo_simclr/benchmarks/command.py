@@ -78,6 +78,9 @@ def run(args: argparse.Namespace) -> None:
         if getattr(args, name, None) is not None and getattr(args, name) < 1:
             flag = f"--{name.replace('_', '-')}"
             raise InputError("too few", where=flag, way_out="give 1 or more")
+    if getattr(args, "save_in", None) and args.save_every is None:
+        way_out = "give --save-every N too, or leave it out"
+        raise InputError("nothing is saved", where="--save-in", way_out=way_out)
     config = settings.configured(args)
     # Costs are those of the whole batch on one device, whatever there is.
     mesh = meshes.make(1 if args.case == "cost" else None)

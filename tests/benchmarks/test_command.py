@@ -332,6 +332,7 @@ def test_the_stated_count_is_that_of_the_layers(px):
         (["views", "--set=run.prefetch=many"], "--set run.prefetch: "),
         (["views", "--set=run.prefetch"], "give KEY=VALUE"),
         (["views", "--set=run.prefetch=0"], "config.run.prefetch"),
+        (["end-to-end", SAMPLE, "--save-in=."], "--save-in: nothing is saved; give --save-every"),
         (["probe", "--folds=1"], "--folds"),
         (["probe", "--queries=0"], "--queries"),
         (
