@@ -26,7 +26,7 @@ RULES = {
     "cli": "out_of_memory",  # knows its commands by name
     # Each case imports what it times; the clock knows none of them.
     "benchmarks": "benchmarks jax",
-    "benchmarks.command": "benchmarks config mesh provenance tables jax jaxlib",
+    "benchmarks.command": "benchmarks config mesh out_of_memory provenance tables jax jaxlib",
     "benchmarks.settings": "config mesh records absl ml_collections",
     "benchmarks.cases": "benchmarks input pretrain jax",
     "benchmarks.programs": "benchmarks.compilations config mesh update views pretrain jax",

@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
-from histo_simclr import provenance, tables
+from histo_simclr import out_of_memory, provenance, tables
 from histo_simclr.benchmarks import cases, clock, probe, settings, trace
 from histo_simclr.errors import InputError
 
@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> None:
     since = time.perf_counter()  # before the first look at the devices, which starts JAX's backend
     trace.make_folder(getattr(args, "profile", None))
     if args.case == "probe":
-        found, rows = probe.clocked(args)
+        with out_of_memory.naming("set fewer --examples, --dimensions, --folds or --queries"):
+            found, rows = probe.clocked(args)
         _print("probe", found | _machine(meshes.make(1)), rows, args)
         return
 

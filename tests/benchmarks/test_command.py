@@ -362,6 +362,17 @@ def test_a_folder_for_traces_is_tried_before_anything_is_timed(case, monkeypatch
         cli.main(["bench", case, f"--profile={tmp_path / 'new' / 'trace'}"])
 
 
+@pytest.mark.parametrize(("case", "lever"), [("views", "--batch"), ("probe", "--examples")])
+def test_out_of_memory_names_what_the_case_has(case, lever, monkeypatch, capsys):
+    def hungry(*_, **__):
+        raise MemoryError("all of it")
+
+    monkeypatch.setattr(command, "_case", hungry)
+    monkeypatch.setattr(command.probe, "clocked", hungry)
+    assert cli.main(["bench", case]) == 2
+    assert lever in capsys.readouterr().err
+
+
 def test_synthetic_input_needs_no_tensorflow():
     """As where it is not installed, nor what would load it."""
     program = """
