@@ -7,6 +7,7 @@ program it is compared with.
 
 import argparse
 import functools
+import importlib.util
 import json
 import os
 import platform
@@ -33,6 +34,7 @@ SUMMARIES = {
     "extract": "records → features, beside the encoder alone on patches that lie on the device",
     "probe": "the linear probe beside scikit-learn's, and nearest neighbors; on made-up features",
 }
+READING = ("input", "end-to-end", "extract")
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
@@ -55,7 +57,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
             traced = once.get(name, f"{trace.STEPS} more steps")
             about = f"folder for a trace of {traced} (TensorBoard, Perfetto)"
             case.add_argument("--profile", metavar="DIR", help=about)
-        if name in ("input", "end-to-end", "extract"):
+        if name in READING:
             source = case.add_mutually_exclusive_group(required=True)
             source.add_argument("--mix", help="folder written by `histo-simclr mix`")
             source.add_argument("--records", help="record set: DIR[:split], split train by default")
@@ -79,6 +81,12 @@ def run(args: argparse.Namespace) -> None:
         if getattr(args, name, None) is not None and getattr(args, name) < 1:
             flag = f"--{name.replace('_', '-')}"
             raise InputError("too few", where=flag, way_out="give 1 or more")
+    if args.case in READING and importlib.util.find_spec("tensorflow") is None:
+        raise InputError(
+            "TensorFlow is not installed, which decodes the records",
+            where=f"bench {args.case}",
+            way_out="pip install -r requirements.txt; step, views, cost and probe need none",
+        )
     if getattr(args, "save_in", None) and args.save_every is None:
         way_out = "give --save-every N too, or leave it out"
         raise InputError("nothing is saved", where="--save-in", way_out=way_out)

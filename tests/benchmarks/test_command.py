@@ -373,7 +373,7 @@ def test_out_of_memory_names_what_the_case_has(case, lever, monkeypatch, capsys)
     assert lever in capsys.readouterr().err
 
 
-def test_synthetic_input_needs_no_tensorflow():
+def test_only_records_need_tensorflow():
     """As where it is not installed, nor what would load it."""
     program = """
 from importlib.machinery import PathFinder
@@ -398,6 +398,8 @@ for name in ABSENT:
     raise AssertionError(name)
 for case in (["views", *timed], ["step", *timed], ["cost", *timed[:2]]):
     assert cli.main(["bench", *case]) == 0
+for case in ("input", "end-to-end", "extract"):
+    assert cli.main(["bench", case, "--mix=data/sample/mix"]) == 2
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -410,3 +412,5 @@ for case in (["views", *timed], ["step", *timed], ["cost", *timed[:2]]):
     assert done.returncode == 0, done.stderr
     heads = [line.split(",")[0] for line in done.stdout.splitlines() if "resnet18" in line]
     assert heads == ["views", "step", "cost"]
+    for case in ("input", "end-to-end", "extract"):
+        assert f"error: bench {case}: TensorFlow is not installed" in done.stderr
