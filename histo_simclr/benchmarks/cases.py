@@ -34,11 +34,14 @@ def read(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> 
 
     with contextlib.closing(feed):
         found, lines = _times(outputs(), views, config, args, since, reads=True)
-    found |= {"prefetch": config.run.prefetch, "cache_decoded": config.run.cache_decoded}
+    shares, share_lines = rooflines.measured(
+        views.call, None, rate=found["images_per_s"], batch=config.batch_size, mesh=mesh
+    )
+    found |= shares | {"prefetch": config.run.prefetch, "cache_decoded": config.run.cache_decoded}
     if config.run.cache_decoded:
         found["cache_fill_s"] = round(fill_s, 2)
         lines.append(("decoded into memory in", f"{fill_s:.1f} s", f"{len(rows):,} patches"))
-    return found, lines
+    return found, lines + share_lines
 
 
 def views(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> clock.Found:

@@ -135,6 +135,9 @@ def test_input_is_timed_from_records_to_views(capsys):
     assert result["images_per_s"] == result["images_per_s_mean"]  # not that of a burst
     assert result["prefetch"] == 3
     assert not result["cache_decoded"]
+    # Of its program, the views: each of two is written once at least, in float32.
+    assert result["bytes_per_image"] > 2 * 96 * 96 * 3 * 4
+    assert result["flops_per_image"] > 0
 
 
 @pytest.mark.usefixtures("one_device")
