@@ -34,7 +34,7 @@ SUMMARIES = {
     "extract": "records → features, beside the encoder alone on patches that lie on the device",
     "probe": "the linear probe beside scikit-learn's, and nearest neighbors; on made-up features",
 }
-READING = ("input", "end-to-end", "extract")
+READING = ("input", "end-to-end", "extract")  # records
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
