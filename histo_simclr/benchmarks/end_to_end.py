@@ -29,6 +29,7 @@ def clocked(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) 
     """
     from histo_simclr.pretrain import train
 
+    saving.check(args)
     size = {"batch": config.batch_size, "steps": args.steps}
     rows = settings.rows(args, config)
     program, training, batch = programs.training(config, mesh, rows.px, variant="whole")

@@ -365,6 +365,17 @@ def test_a_folder_for_traces_is_tried_before_anything_is_timed(case, monkeypatch
         cli.main(["bench", case, f"--profile={tmp_path / 'new' / 'trace'}"])
 
 
+@pytest.mark.usefixtures("one_device")
+def test_a_folder_for_checkpoints_is_tried_before_anything_is_timed(monkeypatch, capsys):
+    def made(*_, **__):
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(programs, "training", made)
+    arguments = (SAMPLE, *SMALL, "--save-every=1", "--save-in=nowhere")
+    assert cli.main(["bench", "end-to-end", *arguments]) == 2
+    assert "--save-in nowhere: cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("case", "lever"), [("views", "--batch"), ("probe", "--examples")])
 def test_out_of_memory_names_what_the_case_has(case, lever, monkeypatch, capsys):
     def hungry(*_, **__):
