@@ -29,7 +29,8 @@ SMALL = 8  # devices of the program that is read; its loss is scaled to other ba
 # Bytes of HBM an image (two views at 224 px, forward and backward), counted by hand layer by layer:
 # bfloat16 activations, statistics one read, BatchNorm + ReLU + sum one pass, as XLA fuses. The
 # CPU compiler's own count is of a program that fuses less, in float32 (docs/benchmarks.md).
-HBM_BYTES = {net: 1e6 * rooflines.HAND_MB[net] for net in NETS}
+# Whole MB, as the page states them.
+HBM_BYTES = {net: round(rooflines.by_hand(net, 224, "bfloat16").bytes, -6) for net in NETS}
 # Rate over the yardstick's that the goals mean (launch/README.md: 10,500/s on an H100, 26,000/s on
 # eight v5e; 85,000/s on eight v5p). ResNet-18's share is taken for ResNet-50.
 GOAL = {"H100": 0.68, "v5e": 0.93, "v5p": 1.05}

@@ -59,13 +59,12 @@ def lowered(config: Any, devices: int) -> Any:
     import jax
     from flax import nnx
 
-    from histo_simclr import config as configs
     from histo_simclr import mesh as meshes
     from histo_simclr import update
+    from histo_simclr.benchmarks import programs
     from histo_simclr.pretrain import step, train
 
-    # The number of patches only stretches the schedule of the learning rate.
-    plan = configs.plan(config, 1000 * config.batch_size)
+    plan = programs.any_plan(config)
     bound = train.recipe(config, plan)
     rule = train.rule(config, bound["rate"])
 

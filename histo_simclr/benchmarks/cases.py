@@ -15,11 +15,10 @@ from histo_simclr.benchmarks import clock, programs, rooflines, settings, trace
 from histo_simclr.input import reader
 
 
-def read(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
+def read(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> clock.Found:
     """Records → read, checked, decoded → device → two views, by a run's own input."""
     from histo_simclr.pretrain import train
 
-    since = time.perf_counter()
     rows = settings.rows(args, config)
     views = programs.views(config, mesh, rows.px)
     start = time.perf_counter()
@@ -35,18 +34,20 @@ def read(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
 
     with contextlib.closing(feed):
         found, lines = _times(outputs(), views, config, args, since, reads=True)
-    found |= {"prefetch": config.run.prefetch, "cache_decoded": config.run.cache_decoded}
+    shares, share_lines = rooflines.measured(
+        views.call, None, rate=found["images_per_s"], batch=config.batch_size, mesh=mesh
+    )
+    found |= shares | {"prefetch": config.run.prefetch, "cache_decoded": config.run.cache_decoded}
     if config.run.cache_decoded:
         found["cache_fill_s"] = round(fill_s, 2)
         lines.append(("decoded into memory in", f"{fill_s:.1f} s", f"{len(rows):,} patches"))
-    return found, lines
+    return found, lines + share_lines
 
 
-def views(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
+def views(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> clock.Found:
     """Views alone, on one batch of random bytes."""
-    since = time.perf_counter()
-    program = programs.views(config, mesh, config.views.px)
-    side = config.views.px
+    side = config.data.px
+    program = programs.views(config, mesh, side)
     patches = programs.noise((config.batch_size, side, side, 3), "uint8", mesh)
     outputs = (program.call(np.uint32(number), patches) for number in itertools.count())
     found, lines = _times(outputs, program, config, args, since)
@@ -56,10 +57,10 @@ def views(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
     return found | shares, lines + share_lines
 
 
-def step(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
+def step(config: Any, mesh: Mesh, args: argparse.Namespace, *, since: float) -> clock.Found:
     """Pretraining steps on one batch of noise that lies on the device."""
-    since, variant = time.perf_counter(), "ready" if args.ready_views else "whole"
-    program, training, batch = programs.training(config, mesh, config.views.px, variant=variant)
+    variant = "ready" if args.ready_views else "whole"
+    program, training, batch = programs.training(config, mesh, config.data.px, variant=variant)
     patches, losses = programs.noise(batch.shape, batch.dtype, mesh), []
 
     def outputs() -> Iterator[Any]:
@@ -80,8 +81,7 @@ def step(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
 
 def cost(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
     """What the compiler counts of the whole step, and of the step on ready views; runs nothing."""
-    side = config.views.px
-    program, variants = programs.steps_of(config, mesh, side)
+    program, variants = programs.steps_of(config, mesh, config.data.px)
     found, lines = {}, []
     for name, (jitted, batch) in variants.items():
         compiled = programs.compiled(jitted, program.split.arrays, batch, program.seed_key)
@@ -94,7 +94,7 @@ def cost(config: Any, mesh: Mesh, args: argparse.Namespace) -> clock.Found:
         whole, ready = (found[name][f"{what}_per_image"] for name in ("whole", "ready"))
         found[f"views_share_{what}"] = 1 - ready / whole
         lines.append((f"views' share of the {what}", f"{1 - ready / whole:.1%}", ""))
-    model = rooflines.by_hand(config.model.arch, side, config.precision)
+    model = rooflines.by_hand(config.model.arch, config.views.px, config.precision)
     found |= {"hand_flops_per_image": model.flops, "hand_bytes_per_image": model.bytes}
     by_hand = f"{model.flops:.4g} FLOPs, {model.bytes:.4g} bytes"
     return found, [*lines, ("an image, by hand", by_hand, "convolutions; activations")]

@@ -26,7 +26,7 @@ def warm(outputs: Iterator[Any], steps: int, *, program: Compiled, since: float)
       outputs: of each step.
       steps: how many, 1 or more.
       program: that runs in each step.
-      since: when the case began, by perf_counter.
+      since: when the command's work began, by perf_counter.
     """
     jax.block_until_ready(next(outputs))
     found = {
@@ -77,6 +77,7 @@ def timed(
         "images_per_s_mean": round(mean, 3),
         "step_ms_median": round(1e3 * median, 2),
         "step_ms_min": round(1e3 * min(times), 2),
+        "step_ms_spread": _spread_ms(times),
         "cpu_ms_per_image": round(1e3 * cpu / steps / batch, 3),
         "steps": steps,
         "compilations": compilations.count,
@@ -92,6 +93,14 @@ def timed(
         ("CPU time an image", "{cpu_ms_per_image:.2f} ms".format(**found), "all threads"),
         ("compiled meanwhile", "{compilations}".format(**found), "programs; should be 0"),
     ]
+
+
+def _spread_ms(times: list[float]) -> float | None:
+    """From the first quartile to the third; one time has none."""
+    if len(times) < 2:
+        return None
+    first, _, third = statistics.quantiles(times, n=4)
+    return round(1e3 * (third - first), 2)
 
 
 def _rest() -> float:

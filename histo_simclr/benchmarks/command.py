@@ -6,9 +6,13 @@ program it is compared with.
 """
 
 import argparse
+import functools
+import importlib.util
 import json
 import os
 import platform
+import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,8 +21,8 @@ from jax.sharding import Mesh
 
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
-from histo_simclr import provenance, tables
-from histo_simclr.benchmarks import cases, probe, settings, trace
+from histo_simclr import out_of_memory, provenance, tables
+from histo_simclr.benchmarks import cases, clock, probe, settings, trace
 from histo_simclr.errors import InputError
 
 SUMMARIES = {
@@ -30,6 +34,7 @@ SUMMARIES = {
     "extract": "records → features, beside the encoder alone on patches that lie on the device",
     "probe": "the linear probe beside scikit-learn's, and nearest neighbors; on made-up features",
 }
+READING = ("input", "end-to-end", "extract")  # records
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
@@ -52,7 +57,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
             traced = once.get(name, f"{trace.STEPS} more steps")
             about = f"folder for a trace of {traced} (TensorBoard, Perfetto)"
             case.add_argument("--profile", metavar="DIR", help=about)
-        if name in ("input", "end-to-end", "extract"):
+        if name in READING:
             source = case.add_mutually_exclusive_group(required=True)
             source.add_argument("--mix", help="folder written by `histo-simclr mix`")
             source.add_argument("--records", help="record set: DIR[:split], split train by default")
@@ -64,8 +69,11 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs one case; prints a table, and with --json the same as the last line."""
+    since = time.perf_counter()  # before the first look at the devices, which starts JAX's backend
+    trace.make_folder(getattr(args, "profile", None))
     if args.case == "probe":
-        found, rows = probe.clocked(args)
+        with out_of_memory.naming("set fewer --examples, --dimensions, --folds or --queries"):
+            found, rows = probe.clocked(args)
         _print("probe", found | _machine(meshes.make(1)), rows, args)
         return
 
@@ -73,11 +81,20 @@ def run(args: argparse.Namespace) -> None:
         if getattr(args, name, None) is not None and getattr(args, name) < 1:
             flag = f"--{name.replace('_', '-')}"
             raise InputError("too few", where=flag, way_out="give 1 or more")
+    if args.case in READING and importlib.util.find_spec("tensorflow") is None:
+        raise InputError(
+            "TensorFlow is not installed, which decodes the records",
+            where=f"bench {args.case}",
+            way_out="pip install -r requirements.txt; step, views, cost and probe need none",
+        )
+    if getattr(args, "save_in", None) and args.save_every is None:
+        way_out = "give --save-every N too, or leave it out"
+        raise InputError("nothing is saved", where="--save-in", way_out=way_out)
     config = settings.configured(args)
     # Costs are those of the whole batch on one device, whatever there is.
     mesh = meshes.make(1 if args.case == "cost" else None)
     configs.check(config, devices=mesh.size, mix_px=config.data.px)
-    found, rows = _case(args.case)(config, mesh, args)
+    found, rows = _case(args.case, since)(config, mesh, args)
     found |= {
         "mode": args.case,
         "arch": config.model.arch,
@@ -96,16 +113,20 @@ def run(args: argparse.Namespace) -> None:
     _print(head.format(**found), found, rows, args)
 
 
-def _case(name: str) -> Any:
-    if name == "end-to-end":  # loads checkpoints, which synthetic input needs no part of
-        from histo_simclr.benchmarks import end_to_end
-
-        return end_to_end.clocked
-    if name == "extract":
+def _case(name: str, since: float) -> Callable[..., clock.Found]:
+    """(config, mesh, args) → what the case found; `since`: when the command's work began."""
+    if name == "extract":  # loads what judges encoders, which the others need no part of
         from histo_simclr.benchmarks import extract
 
         return extract.clocked
-    return {"input": cases.read, "views": cases.views, "step": cases.step, "cost": cases.cost}[name]
+    if name == "cost":
+        return cases.cost
+    if name == "end-to-end":  # loads checkpoints, likewise
+        from histo_simclr.benchmarks import end_to_end
+
+        return functools.partial(end_to_end.clocked, since=since)
+    stepped = {"input": cases.read, "views": cases.views, "step": cases.step}
+    return functools.partial(stepped[name], since=since)
 
 
 def _machine(mesh: Mesh) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from histo_simclr.benchmarks import programs, rooflines, trace
+from histo_simclr.benchmarks import probe_peer, programs, rooflines, trace
 from histo_simclr.benchmarks.clock import Found
 from histo_simclr.benchmarks.compilations import Compilations
 from histo_simclr.errors import InputError
@@ -68,8 +68,7 @@ def clocked(args: argparse.Namespace) -> Found:
             way_out="give two folds and classes or more, and no more peer folds than folds",
         )
     features, labels, queries = _made_up(args)
-    fold = np.arange(args.examples) % args.folds
-    parts = fold[None] != np.arange(args.folds)[:, None]
+    parts = _parts(labels, args)
     strengths = tuple(np.logspace(-5, 0, args.strengths).tolist())
     measured = {"mode": "probe"} | {name: getattr(args, name) for name in SIZES}
     found, rows = _neighbors(features, labels, queries, args)
@@ -78,7 +77,7 @@ def clocked(args: argparse.Namespace) -> Found:
     measured |= found
     rows += more
     if args.peer_folds:
-        found, more = _peer(features, labels, parts[: args.peer_folds], strengths, solved, args)
+        found, more = probe_peer.clocked(features, labels, parts, strengths, solved, args)
         measured |= found
         for ratio, key in (("ratio", "s"), ("ratio_cpu", "cpu_s")):
             measured[ratio] = round(measured[f"peer_{key}"] / measured[f"probe_{key}"], 3)
@@ -119,6 +118,20 @@ def _made_up(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return features[: args.examples], labels[: args.examples], features[args.examples :]
 
 
+def _parts(labels: np.ndarray, args: argparse.Namespace) -> np.ndarray:
+    """(folds, examples) booleans: what each fold fits; a fold leaves out as much of each class."""
+    fold = np.arange(args.examples) // args.classes % args.folds
+    parts = fold[None] != np.arange(args.folds)[:, None]
+    if any(len(np.unique(labels[members])) < args.classes for members in parts):
+        raise InputError(
+            f"{args.examples} are too few for all {args.classes} classes in each of {args.folds} "
+            "folds",
+            where="--examples",
+            way_out="give more examples, or fewer --classes",
+        )
+    return parts
+
+
 def _timed(call: Callable[[], Any], rounds: int) -> tuple[Any, float, float]:
     """What the call returns; the medians of its seconds and CPU seconds."""
     times = []
@@ -147,7 +160,7 @@ def _neighbors(features, labels, queries, args) -> Found:
     _, seconds, _ = _timed(lambda: votes(queries), args.rounds)
     products = args.examples * args.queries
     return {
-        "knn_s": round(seconds, 4),
+        "knn_s": seconds,
         "knn_flops": 2 * products * args.dimensions,
         "knn_gflops_per_s": round(2 * products * args.dimensions / seconds / 1e9, 3),
         "knn_rss_mib": round(peak_rss_mib() - before),
@@ -155,7 +168,7 @@ def _neighbors(features, labels, queries, args) -> Found:
     }, [
         (
             "neighbors",
-            "{knn_s:.1f} s",
+            "{knn_s:.2f} s",
             "{examples:,} x {queries:,} x {dimensions}, k = {neighbors}; median of {rounds}",
         ),
         ("  products", "{knn_gflops_per_s:,.1f} GFLOP/s", "{knn_flops:.3g} FLOPs, on the host"),
@@ -197,8 +210,8 @@ def _probe(features, labels, parts, strengths, args) -> tuple[heads.Heads, *Foun
         unit="fit",
     )
     found = {
-        "probe_s": round(seconds, 2),
-        "probe_cpu_s": round(cpu_seconds, 2),
+        "probe_s": seconds,
+        "probe_cpu_s": cpu_seconds,
         "compile_s": round(program.seconds, 2),
         "compile_cache": program.cache,
         "compilations": compilations.count,
@@ -207,10 +220,10 @@ def _probe(features, labels, parts, strengths, args) -> tuple[heads.Heads, *Foun
     rows = [
         (
             "probe",
-            "{probe_s:.1f} s",
+            "{probe_s:.2f} s",
             "{classes} classes, {strengths} strengths x {folds} folds; median of {rounds}",
         ),
-        ("  CPU time", "{probe_cpu_s:.1f} s", "{iterations} iterations at most"),
+        ("  CPU time", "{probe_cpu_s:.2f} s", "{iterations} iterations at most"),
         ("  compiled in", "{compile_s:.1f} s", "compile cache: {compile_cache}"),
         ("  compiled meanwhile", "{compilations}", "programs; should be 0"),
         *rooflines.counted_rows(counted, unit="fit"),
@@ -234,65 +247,3 @@ def _by_hand(iterations: np.ndarray, args: argparse.Namespace) -> rooflines.Work
     return rooflines.Work(
         flops=features * (4 * args.dimensions * args.folds + steps), bytes=4 * features * reads
     )
-
-
-def _peer(features, labels, parts, strengths, solved, args) -> Found:
-    """Seconds of scikit-learn for all folds, and how far its losses lie above ours."""
-    try:
-        import sklearn
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise InputError(
-            "scikit-learn is not installed",
-            where="--peer-folds",
-            way_out="pip install scikit-learn, or give 0",
-        ) from None
-
-    # What it imports and starts at its first fit is not counted.
-    LogisticRegression().fit(np.eye(args.classes), np.arange(args.classes))
-    seconds, cpu_seconds, above = 0.0, 0.0, []
-    for number, members in enumerate(parts):
-        judge = LogisticRegression(warm_start=True, tol=args.peer_tolerance, max_iter=10_000)
-        start, cpu = time.perf_counter(), time.process_time()
-        part = (features[members] - features[members].mean(0)) / features[members].std(0)
-        found = []
-        for judge.C in strengths:
-            judge.fit(part, labels[members])
-            found.append((judge.coef_, judge.intercept_))
-        seconds += time.perf_counter() - start
-        cpu_seconds += time.process_time() - cpu
-        for index, theirs in enumerate(found):
-            ours = solved.weight[number, index], solved.bias[number, index]
-            losses = [
-                _objective(*head, part, labels[members], strengths[index])
-                for head in (theirs, ours)
-            ]
-            above.append(losses[0] - losses[1])
-    share = args.folds / args.peer_folds
-    return {
-        "peer_version": sklearn.__version__,
-        "peer_tolerance": args.peer_tolerance,
-        "peer_folds": args.peer_folds,
-        "peer_s": round(share * seconds, 2),
-        "peer_cpu_s": round(share * cpu_seconds, 2),
-        "loss_above_least": min(above),
-        "loss_above_most": max(above),
-    }, [
-        ("scikit-learn {peer_version}", "{peer_s:.1f} s", "{peer_folds} of {folds} folds fitted"),
-        ("  CPU time", "{peer_cpu_s:.1f} s", "tol {peer_tolerance:g}"),
-        ("  loss above ours", "{loss_above_most:.1e}", "at most; least {loss_above_least:.1e}"),
-    ]
-
-
-def _objective(weight, bias, features, labels, strength) -> float:
-    """scikit-learn's objective over C n, in float64."""
-    weight, bias = weight.astype(np.float64), bias.astype(np.float64)
-    if len(weight) == 1:
-        # Two classes as its single logit, one of two that differ by it.
-        weight, bias = (np.concatenate([0 * each, each]) for each in (weight, bias))
-    logits = features @ weight.T + bias
-    logits -= logits.max(1, keepdims=True)
-    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
-    if len(weight) == 2:
-        weight = weight[1:] - weight[:1]
-    return float(losses.mean() + np.sum(weight**2) / (2 * strength * len(labels)))

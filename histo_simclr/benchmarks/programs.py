@@ -67,12 +67,19 @@ def compiled(jitted: Callable, *arguments: Any, **static: Any) -> Compiled:
     return Compiled(call, time.perf_counter() - start, found.cache)
 
 
+def any_plan(config: Any) -> configs.Plan:
+    """A run's plan where no mix says how many patches there are.
+
+    Their number only stretches the schedule of the learning rate.
+    """
+    return configs.plan(config, 1000 * config.batch_size)
+
+
 def steps_of(config: Any, mesh: Mesh, px: int) -> tuple[Any, dict[str, tuple[Callable, Any]]]:
     """A run's program; its step whole on patches of px, and on ready views; shapes of batches."""
     from histo_simclr.pretrain import step, train
 
-    # The number of patches only stretches the schedule of the learning rate.
-    plan = configs.plan(config, 1000 * config.batch_size)
+    plan = any_plan(config)
     program = train.build(config, mesh, plan)
     bound = train.recipe(config, plan) | {"views": lambda _, both: (both[:, 0], both[:, 1])}
     on_ready = functools.partial(step.pretrain_step, graph=program.split.graph, **bound)

@@ -4,18 +4,14 @@ Counted twice: by the compiler, of the program that ran, and by hand, of the mat
 says which of them it refers to.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 
 from histo_simclr import chips
+from histo_simclr.model import resnet
 
-# Of one patch at 224 px: two views, forward and backward; grow with the area. GFLOP of its
-# convolutions, 2 a multiply-add, counted layer by layer (the tests count ResNet-18's again).
-HAND_GFLOP = {"resnet18": 21.3, "resnet34": 43.5, "resnet50": 48.6, "resnet101": 93.1}
-# MB of activations in bfloat16, as XLA fuses at best: each convolution reads and writes its own,
-# batch statistics are one read, normalization, ReLU and sum one pass, backward two.
-HAND_MB = {"resnet18": 146, "resnet34": 221, "resnet50": 665, "resnet101": 979}
 UNKNOWN = "not known for this device"
 
 Rows = list[tuple[str, str, str]]
@@ -39,10 +35,62 @@ def measured(
     return found | values, counted_rows(found) + rows
 
 
+class Convolution(NamedTuple):
+    """One layer: side of its kernel; channels and side of its input, and of its output."""
+
+    kernel: int
+    fan_in: int
+    side: int
+    out: int
+    out_side: int
+    ends_block: bool = False
+
+
 def by_hand(arch: str, px: int, precision: str) -> Work:
-    """Of the model, whatever the program does beside it (views, rematerialization, optimizer)."""
-    area, width = (px / 224) ** 2, {"bfloat16": 1, "float32": 2}[precision]
-    return Work(1e9 * HAND_GFLOP[arch] * area, 1e6 * HAND_MB[arch] * area * width)
+    """Of one patch, that is two views, forward and backward, layer by layer.
+
+    Of the model, whatever the program does beside it (views, rematerialization, optimizer). FLOPs
+    of its convolutions, 2 a multiply-add, taps on the border included. Bytes of activations as XLA
+    fuses at best: each convolution reads and writes its own, batch statistics are one read,
+    normalization, ReLU and sum one pass, backward two.
+    """
+    flops = moved = 0
+    for layer in convolutions(arch, px):
+        read, written = layer.fan_in * layer.side**2, layer.out * layer.out_side**2
+        passes = 2 if layer.fan_in == 3 else 3  # no gradient of the pictures themselves
+        flops += passes * 2 * layer.kernel**2 * layer.fan_in * written
+        moved += passes * (read + written)
+        # Statistics 1; forward 2; backward a reduction of 2 and a pass of 3; a shortcut 1 and 1.
+        moved += (8 + 2 * layer.ends_block) * written
+    half = _halved(px)
+    moved += 2 * 64 * (half**2 + _halved(half) ** 2)  # the pooling after the stem
+    width = {"bfloat16": 2, "float32": 4}[precision]
+    return Work(2 * flops, 2 * width * moved)
+
+
+def convolutions(arch: str, px: int) -> Iterator[Convolution]:
+    """Those of a ResNet on a view of px (arXiv 1512.03385, table 1); stages round sides up."""
+    side, fan_in = _halved(px), 64
+    yield Convolution(7, 3, px, fan_in, side)
+    side = _halved(side)
+    for width, count in zip(resnet.STAGE_WIDTHS, resnet.STAGE_BLOCKS[arch], strict=True):
+        for index in range(count):
+            out = _halved(side) if width > 64 and index == 0 else side
+            last = 4 * width if arch in resnet.BOTTLENECKS else width
+            if fan_in != last:
+                yield Convolution(1, fan_in, side, last, out)
+            if arch in resnet.BOTTLENECKS:
+                yield Convolution(1, fan_in, side, width, side)
+                yield Convolution(3, width, side, width, out)
+                yield Convolution(1, width, out, last, out, ends_block=True)
+            else:
+                yield Convolution(3, fan_in, side, width, out)
+                yield Convolution(3, width, out, width, out, ends_block=True)
+            side, fan_in = out, last
+
+
+def _halved(side: int) -> int:
+    return (side + 1) // 2
 
 
 def by_compiler(

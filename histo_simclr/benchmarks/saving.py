@@ -19,6 +19,17 @@ from histo_simclr.errors import InputError
 ROUNDS = 3
 
 
+def check(args: argparse.Namespace) -> None:
+    """Tries, before anything is timed, whether `overhead` can write.
+
+    Raises:
+      InputError: a folder that cannot be written.
+    """
+    if args.save_every is not None:
+        with _folder(args.save_in):
+            pass
+
+
 def overhead(
     training: Training, outputs: Iterator[Any], config: Any, args: argparse.Namespace, spare: int
 ) -> Found:

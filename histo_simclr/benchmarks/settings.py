@@ -17,7 +17,7 @@ def add_arguments(case: argparse.ArgumentParser) -> None:
     recipe = "configs/resnet18_mix.py:tenpercent"
     case.add_argument("--config", default=recipe, help="NAME.py[:preset] (%(default)s)")
     case.add_argument("--arch", help="encoder; input and views have none")
-    case.add_argument("--px", type=int, help="side of the views")
+    case.add_argument("--px", type=int, help="side of the views, and of made-up patches")
     case.add_argument("--batch", type=int, help="patches a step")
     case.add_argument(
         "--set",
@@ -39,7 +39,8 @@ def configured(args: argparse.Namespace) -> Any:
     if config.precision == "auto":
         config.precision = meshes.compute_dtype("auto").name
     config.model.arch = args.arch or config.model.arch
-    config.views.px = config.views.px if args.px is None else args.px
+    if args.px is not None:
+        config.views.px = config.data.px = args.px
     config.batch_size = config.batch_size if args.batch is None else args.batch
     return config
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,36 @@ from histo_simclr.errors import InputError
 STEPS = 5
 
 
-def record(outputs: Iterator[Any], folder: str | None, *, steps: int = STEPS) -> Found:
-    """Traces the next so many steps into `folder`; nothing without one.
+def make_folder(folder: str | None) -> None:
+    """Makes it and tries to write there, before anything is timed; nothing without one.
 
     Raises:
-      InputError: the folder cannot be written, or what was written does not open.
+      InputError: the folder cannot be written.
+    """
+    if folder is None:
+        return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot be written ({error.strerror})",
+            where=f"--profile {folder}",
+            way_out="give a folder that can be written",
+        ) from error
+
+
+def record(outputs: Iterator[Any], folder: str | None, *, steps: int = STEPS) -> Found:
+    """Traces the next so many steps into a `folder` that is there; nothing without one.
+
+    Raises:
+      InputError: what was written does not open, or the disk is full.
     """
     if folder is None:
         return {}, []
     start = {path.name for path in _runs(folder)}
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
         with jax.profiler.trace(folder, create_perfetto_trace=True):
             for number in range(steps):
                 with jax.profiler.StepTraceAnnotation("step", step_num=number):
@@ -37,7 +57,7 @@ def record(outputs: Iterator[Any], folder: str | None, *, steps: int = STEPS) ->
         raise InputError(
             f"no trace that opens was written ({error})",
             where=f"--profile {folder}",
-            way_out="give a folder that can be written",
+            way_out="give a folder on a disk with more space",
         ) from error
     found = {"perfetto": str(perfetto), "xplane": str(xplane), "events": events}
     return {"profile": found | {"steps": steps}}, [

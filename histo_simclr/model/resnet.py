@@ -23,6 +23,7 @@ STAGE_BLOCKS = {
     "resnet101": (3, 4, 23, 3),
 }
 ARCHS = tuple(STAGE_BLOCKS)
+BOTTLENECKS = ("resnet50", "resnet101")  # the others have basic blocks
 STAGE_WIDTHS = (64, 128, 256, 512)
 REMAT = ("none", "convolutions", "blocks")
 
@@ -143,7 +144,7 @@ class ResNet(nnx.Module):
                 way_out=f"choose one of {', '.join(ARCHS)}",
             )
         self.arch, self.remat, self.space_to_depth = arch, remat, space_to_depth
-        block = Bottleneck if arch in ("resnet50", "resnet101") else BasicBlock
+        block = Bottleneck if arch in BOTTLENECKS else BasicBlock
         self.conv1 = _conv(3, 64, 7, 2, rngs=rngs, dtype=dtype)
         self.bn1 = BatchNorm(64, dtype=dtype)
         fan_in, stages = 64, []

@@ -43,9 +43,28 @@ def test_the_compile_cache_is_missed_once(tmp_path):
     ("step", "hidden"), [(90.0, 1.0), (100.0, 1.0), (101.0, 0.75), (104.0, 0.0), (200.0, 0.0)]
 )
 def test_what_input_costs_is_charged_to_the_transfer(step, hidden):
-    found, _ = end_to_end._input(step, alone_ms=100.0, transfer_ms=4.0, waited=0.0)
+    fed, alone = ({"step_ms_median": ms, "step_ms_spread": 3.9} for ms in (step, 100.0))
+    found, _ = end_to_end._input(fed, alone, transfer_ms=4.0, waited=0.0)
     assert found["transfer_hidden"] == pytest.approx(hidden)
     assert found["transfer_share_of_step"] == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize("spreads", [(4.1, 0.1), (0.1, 4.1), (None, None)])
+def test_the_transfer_is_not_charged_with_the_noise_of_the_steps(spreads):
+    fed, alone = (
+        {"step_ms_median": ms, "step_ms_spread": spread}
+        for ms, spread in zip((110.0, 100.0), spreads, strict=True)
+    )
+    found, rows = end_to_end._input(fed, alone, transfer_ms=4.0, waited=0.0)
+    assert found["transfer_hidden"] is None
+    assert "not told apart" in " ".join(map(" ".join, rows))
+
+
+def test_the_spread_is_that_of_the_middle_half_of_the_steps():
+    # Of 0, 1, … 10 ms; and of one outlier more, which does not count.
+    assert clock._spread_ms([each / 1000 for each in range(11)]) == pytest.approx(6)
+    assert clock._spread_ms([0.001] * 8 + [9.0]) == 0
+    assert clock._spread_ms([0.001]) is None
 
 
 def test_a_process_that_is_never_at_rest_is_not_waited_for(monkeypatch):

@@ -1,21 +1,21 @@
 """The bench command at small sizes: its lines, its JSON, and the cost against a count by hand."""
 
-import argparse
-import gzip
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from histo_simclr import cli
 from histo_simclr import config as configs
 from histo_simclr import mesh as meshes
-from histo_simclr.benchmarks import command, probe, rooflines, saving
-from histo_simclr.evaluate import heads
+from histo_simclr.benchmarks import command, programs, rooflines, saving
+from histo_simclr.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = f"--mix={ROOT / 'data/sample/mix'}"
@@ -30,7 +30,7 @@ def conv_flops(px: int, *, only_pixels: bool) -> int:
     Written down from table 1 of arXiv 1512.03385: (side of the input, in, out, kernel, stride,
     how many). only_pixels leaves out the taps on the border of zeros, as XLA does.
     """
-    quarter, eighth, sixteenth, last = px // 4, px // 8, px // 16, px // 32
+    quarter, eighth, sixteenth, last = (-(-px // part) for part in (4, 8, 16, 32))
     layers = [
         (px, 3, 64, 7, 2, 1),
         (quarter, 64, 64, 3, 1, 4),
@@ -86,23 +86,32 @@ def is_sane(result: dict) -> bool:
     )
 
 
-def traced(result):
-    """Number of steps in the trace, which opens."""
-    with gzip.open(result["profile"]["perfetto"], "rt") as file:
-        names = [event.get("name", "") for event in json.load(file)["traceEvents"]]
-    assert names.count("step") == result["profile"]["steps"]
-    assert Path(result["profile"]["xplane"]).stat().st_size > 1000
-    return names.count("step")
-
-
 @pytest.mark.usefixtures("one_device")
-def test_views_are_timed_and_traced(capsys, tmp_path):
+def test_views_are_timed_and_traced(capsys, tmp_path, traced):
     arguments = (*SMALL, "--steps=3", "--warmup=1", f"--profile={tmp_path / 'trace'}")
     result = printed(capsys, "views", *arguments)
     assert is_sane(result)
     assert (result["steps"], result["batch"], result["size"]) == (3, 8, 96)
     assert result["chip"] is result["bandwidth_share_counted"] is None  # of no CPU
     assert traced(result) == 5
+
+
+@pytest.mark.usefixtures("one_device")
+def test_the_first_step_s_time_holds_the_start_of_the_backend(monkeypatch):
+    times, backend = [], jax.default_backend
+
+    def started():  # whether the precision is bfloat16 is the first question to the devices
+        times.append(time.perf_counter())
+        return backend()
+
+    def stepped(config, mesh, args, *, since):
+        times.append(since)
+        raise InputError("is enough", where="the test", way_out="compare the times")
+
+    monkeypatch.setattr(jax, "default_backend", started)
+    monkeypatch.setattr(command.cases, "views", stepped)
+    assert cli.main(["bench", "views", *SMALL]) == 2
+    assert times[-1] < times[0]
 
 
 @pytest.mark.usefixtures("one_device")
@@ -113,6 +122,9 @@ def test_input_is_timed_from_records_to_views(capsys):
     assert result["images_per_s"] == result["images_per_s_mean"]  # not that of a burst
     assert result["prefetch"] == 3
     assert not result["cache_decoded"]
+    # Of its program, the views: each of two is written once at least, in float32.
+    assert result["bytes_per_image"] > 2 * 96 * 96 * 3 * 4
+    assert result["flops_per_image"] > 0
 
 
 @pytest.mark.usefixtures("one_device")
@@ -160,7 +172,25 @@ def test_the_step_on_ready_views_starts_at_chance_and_moves(capsys):
 
 
 @pytest.mark.usefixtures("one_device")
-def test_extraction_is_timed_beside_the_encoder_alone(capsys, tmp_path):
+@pytest.mark.parametrize(
+    ("case", "program"), [("step", "training"), ("cost", "steps_of"), ("views", "views")]
+)
+@pytest.mark.parametrize(("arguments", "sides"), [([], (96, 80)), (["--px=64"], (64, 64))])
+def test_made_up_patches_are_as_large_as_a_run_s(case, program, arguments, sides, monkeypatch):
+    asked = []
+
+    def made(config, mesh, px, **_):
+        asked.append((px, config.views.px))
+        raise InputError("is enough", where="the test", way_out="compare the sizes")
+
+    monkeypatch.setattr(programs, program, made)
+    recipe = f"--config={ROOT / 'configs/resnet18_mix.py'}"
+    assert cli.main(["bench", case, recipe, *arguments]) == 2
+    assert asked == [sides]
+
+
+@pytest.mark.usefixtures("one_device")
+def test_extraction_is_timed_beside_the_encoder_alone(capsys, tmp_path, traced):
     # The encoder computes in float32 whatever the configuration says.
     arguments = (SAMPLE, *SMALL, "--steps=2", "--warmup=1", "--set=precision=bfloat16")
     result = printed(capsys, "extract", *arguments, f"--profile={tmp_path}")
@@ -177,39 +207,6 @@ def test_extraction_is_timed_beside_the_encoder_alone(capsys, tmp_path):
     assert result["compile_s"] > 0
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-def test_the_probe_is_timed_beside_scikit_learns_at_an_equal_loss(classes, capsys, tmp_path):
-    sizes = {"examples": 1000, "queries": 50, "dimensions": 12, "strengths": 3, "folds": 2}
-    arguments = [f"--{name}={size}" for name, size in sizes.items()]
-    arguments += [f"--classes={classes}", "--neighbors=9", "--peer-folds=2", "--rounds=2"]
-    arguments += [f"--profile={tmp_path}", "--json"]
-    assert cli.main(["bench", "probe", *arguments]) == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert result | sizes == result
-    assert abs(result["loss_above_least"]) < 1e-6
-    assert abs(result["loss_above_most"]) < 1e-6
-    assert result["ratio"] == pytest.approx(result["peer_s"] / result["probe_s"], rel=1e-2)
-    assert result["knn_s"] > 0
-    assert result["compilations"] == 0
-    assert traced(result) == 1
-    assert result["mfu"] is result["bandwidth_share_hand"] is None  # of no CPU
-
-
-def test_a_fit_s_work_by_hand_is_the_compilers_where_it_takes_one_step():
-    sizes = {"examples": 2000, "dimensions": 256, "classes": 20, "strengths": 2, "folds": 3}
-    args = argparse.Namespace(**sizes)
-    arguments = heads.on_device(
-        np.zeros((2000, 256), "f4"), np.zeros(2000, int), np.ones((3, 2000), bool), (0.1, 1.0)
-    )
-    static = {"num_classes": 20, "standardize": True}
-    program = heads.solve_folds.lower(*arguments, (1e-6, 1), **static).compile()
-    counted = rooflines.by_compiler(program, batch=1, devices=1, unit="fit")
-    by_hand = probe._by_hand(np.ones((3, 2), int), args)
-    # The compiler also counts the first logits, and each elementwise operation.
-    assert 0.8 * counted["flops_per_fit"] < by_hand.flops < counted["flops_per_fit"]
-    assert by_hand.bytes < counted["bytes_per_fit"]
-
-
 @pytest.mark.usefixtures("one_device")
 def test_cost_agrees_with_a_count_by_hand(capsys):
     result = printed(capsys, "cost", *SMALL)
@@ -223,10 +220,10 @@ def test_cost_agrees_with_a_count_by_hand(capsys):
     assert whole["temp_mib"] > 0
 
 
-def test_the_stated_count_is_that_of_the_layers():
-    assert rooflines.HAND_GFLOP["resnet18"] == pytest.approx(
-        conv_flops(224, only_pixels=False) / 1e9, rel=2e-3
-    )
+@pytest.mark.parametrize("px", [224, 96, 80, 72])
+def test_the_stated_count_is_that_of_the_layers(px):
+    stated = rooflines.by_hand("resnet18", px, "float32").flops
+    assert stated == conv_flops(px, only_pixels=False)
 
 
 @pytest.mark.parametrize(
@@ -241,8 +238,13 @@ def test_the_stated_count_is_that_of_the_layers():
         (["views", "--set=run.prefetch=many"], "--set run.prefetch: "),
         (["views", "--set=run.prefetch"], "give KEY=VALUE"),
         (["views", "--set=run.prefetch=0"], "config.run.prefetch"),
+        (["end-to-end", SAMPLE, "--save-in=."], "--save-in: nothing is saved; give --save-every"),
         (["probe", "--folds=1"], "--folds"),
         (["probe", "--queries=0"], "--queries"),
+        (
+            ["probe", "--examples=10", "--dimensions=2", "--classes=9", "--folds=2"],
+            "--examples: 10 are too few for all 9 classes",
+        ),
         (["extract", "--mix=nowhere"], "nowhere"),
         (["input", "--mix=nowhere", "--px=96", "--batch=8"], "nowhere"),
     ],
@@ -252,7 +254,43 @@ def test_bad_arguments_are_named_in_one_line(arguments, named, capsys):
     assert named in capsys.readouterr().err
 
 
-def test_synthetic_input_needs_no_tensorflow():
+@pytest.mark.parametrize("case", ["views", "probe"])
+def test_a_folder_for_traces_is_tried_before_anything_is_timed(case, monkeypatch, tmp_path, capsys):
+    def timed(*_, **__):
+        raise AssertionError("timed")
+
+    monkeypatch.setattr(command, "_case", timed)
+    monkeypatch.setattr(command.probe, "clocked", timed)
+    (tmp_path / "file").touch()
+    assert cli.main(["bench", case, f"--profile={tmp_path / 'file' / 'trace'}"]) == 2
+    assert "--profile" in capsys.readouterr().err
+    with pytest.raises(AssertionError, match="timed"):
+        cli.main(["bench", case, f"--profile={tmp_path / 'new' / 'trace'}"])
+
+
+@pytest.mark.usefixtures("one_device")
+def test_a_folder_for_checkpoints_is_tried_before_anything_is_timed(monkeypatch, capsys):
+    def made(*_, **__):
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(programs, "training", made)
+    arguments = (SAMPLE, *SMALL, "--save-every=1", "--save-in=nowhere")
+    assert cli.main(["bench", "end-to-end", *arguments]) == 2
+    assert "--save-in nowhere: cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("case", "lever"), [("views", "--batch"), ("probe", "--examples")])
+def test_out_of_memory_names_what_the_case_has(case, lever, monkeypatch, capsys):
+    def hungry(*_, **__):
+        raise MemoryError("all of it")
+
+    monkeypatch.setattr(command, "_case", hungry)
+    monkeypatch.setattr(command.probe, "clocked", hungry)
+    assert cli.main(["bench", case]) == 2
+    assert lever in capsys.readouterr().err
+
+
+def test_only_records_need_tensorflow():
     """As where it is not installed, nor what would load it."""
     program = """
 from importlib.machinery import PathFinder
@@ -277,6 +315,8 @@ for name in ABSENT:
     raise AssertionError(name)
 for case in (["views", *timed], ["step", *timed], ["cost", *timed[:2]]):
     assert cli.main(["bench", *case]) == 0
+for case in ("input", "end-to-end", "extract"):
+    assert cli.main(["bench", case, "--mix=data/sample/mix"]) == 2
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -289,3 +329,5 @@ for case in (["views", *timed], ["step", *timed], ["cost", *timed[:2]]):
     assert done.returncode == 0, done.stderr
     heads = [line.split(",")[0] for line in done.stdout.splitlines() if "resnet18" in line]
     assert heads == ["views", "step", "cost"]
+    for case in ("input", "end-to-end", "extract"):
+        assert f"error: bench {case}: TensorFlow is not installed" in done.stderr

@@ -1,12 +1,16 @@
 """Shares of a chip's peaks: known limits give 1, whatever the number of devices."""
 
+import collections
+
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 from histo_simclr import chips
 from histo_simclr import mesh as meshes
 from histo_simclr.benchmarks import rooflines
+from histo_simclr.model import resnet
 
 H100, V5E, V5P = "NVIDIA H100 80GB HBM3", "TPU v5 lite", "TPU v5"
 NOTHING_COUNTED = rooflines.Work(None, None)
@@ -44,10 +48,47 @@ def test_known_limits_are_reached_at_their_rates(
 
 
 def test_float32_moves_twice_the_bytes_and_half_the_side_a_quarter():
-    half = rooflines.by_hand("resnet18", 112, "float32")
-    whole = rooflines.by_hand("resnet18", 224, "bfloat16")
-    assert half.flops == pytest.approx(whole.flops / 4)
-    assert half.bytes == pytest.approx(whole.bytes / 2)
+    half = rooflines.by_hand("resnet18", 224, "float32")
+    whole = rooflines.by_hand("resnet18", 448, "bfloat16")
+    assert half.flops == whole.flops / 4
+    assert half.bytes == whole.bytes / 2
+
+
+@pytest.mark.parametrize(
+    ("arch", "gflop", "mb"),
+    # By a count apart from this code, of each layer.
+    [
+        ("resnet18", 21.29, 146),
+        ("resnet34", 43.49, 221),
+        ("resnet50", 48.57, 665),
+        ("resnet101", 93.12, 979),
+    ],
+)
+def test_the_work_of_a_patch_of_224_px_is_known(arch, gflop, mb):
+    work = rooflines.by_hand(arch, 224, "bfloat16")
+    assert work.flops / 1e9 == pytest.approx(gflop, abs=0.005)
+    assert work.bytes / 1e6 == pytest.approx(mb, abs=0.5)
+
+
+@pytest.mark.parametrize("arch", resnet.ARCHS)
+def test_the_layers_are_those_of_the_network(arch):
+    """At 72 px, where two of the five halvings round up, and the area is no guide."""
+    graph, arrays = nnx.split(nnx.eval_shape(lambda: resnet.ResNet(arch, rngs=nnx.Rngs(0))))
+    view = jax.ShapeDtypeStruct((1, 72, 72, 3), "float32")
+    traced = jax.make_jaxpr(lambda arrays, view: nnx.merge(graph, arrays)(view))(arrays, view)
+    found = collections.Counter(
+        (each.invars[0].aval.shape, each.invars[1].aval.shape, each.outvars[0].aval.shape)
+        for each in traced.eqns
+        if each.primitive.name == "conv_general_dilated"
+    )
+    assert found == collections.Counter(
+        (
+            (1, each.side, each.side, each.fan_in),
+            (each.kernel, each.kernel, each.fan_in, each.out),
+            (1, each.out_side, each.out_side, each.out),
+        )
+        for each in rooflines.convolutions(arch, 72)
+    )
 
 
 @pytest.mark.parametrize("devices", [1, 8])
