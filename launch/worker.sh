@@ -5,8 +5,8 @@
 #   MIX_FROM=… bash launch/worker.sh stage          only copies the mix
 #
 # The arguments are main.py's. The workdir must be the same folder for all processes of the run.
-# Exit code 75: stopped by SIGTERM or Ctrl-C, saved, not finished; the same command goes on. README.md in this
-# folder has more.
+# Exit code 75: stopped by SIGTERM or Ctrl-C, saved, not finished; the same command goes on.
+# README.md in this folder has more.
 #
 #   MIX_FROM                    folder or gs://… that is copied to this machine's disk first; what
 #                               is there already is not copied again
