@@ -177,10 +177,15 @@ def test_slurm_requeues_a_copy_that_was_cut_short(sandbox, tmp_path):
 def test_ctrl_c_saves_as_sigterm_does(sandbox, tmp_path):
     saves = "trap 'mkdir -p $RUN/checkpoints; exit 0' TERM\n"
     (tmp_path / "program").write_text(saves + WAITS)
-    # A terminal sends it to all of the group, here one of its own.
-    process = sandbox.start(
-        "worker.sh", f"--workdir={tmp_path}", RUN=str(tmp_path), process_group=0
-    )
+    # Tests that run in the background ignore it, and what they start would do so too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        # A terminal sends it to all of the group, here one of its own.
+        process = sandbox.start(
+            "worker.sh", f"--workdir={tmp_path}", RUN=str(tmp_path), process_group=0
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     wait_for(tmp_path / "ready")
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=30)
