@@ -31,7 +31,7 @@ RULES = {
     "benchmarks.cases": "benchmarks input pretrain jax",
     "benchmarks.programs": "benchmarks.compilations config mesh update views pretrain jax",
     "benchmarks.end_to_end": "benchmarks mesh update input pretrain jax",
-    "benchmarks.saving": "benchmarks checkpoint fingerprint provenance jax",
+    "benchmarks.saving": "benchmarks checkpoint fingerprint provenance state telemetry jax",
     "benchmarks.rooflines": "chips model jax",
     "benchmarks.extract": "benchmarks encode mesh records model evaluate.extract jax flax",
     "benchmarks.probe": "benchmarks evaluate.heads evaluate.knn evaluate.probe jax",

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from histo_simclr import checkpoint, fingerprint, provenance
+from histo_simclr import checkpoint, fingerprint, provenance, state, telemetry
 from histo_simclr.benchmarks.clock import Found
 from histo_simclr.benchmarks.programs import Training
 from histo_simclr.errors import InputError
@@ -122,6 +122,7 @@ def _found(
 
 def _save(saved: checkpoint.Checkpoints, training: Training, said: provenance.Provenance) -> None:
     """As the loop of a run does it."""
+    telemetry.check_finite(state.parts(training.arrays), training.done, saved.latest())
     features = fingerprint.of_training(training.arrays[0]["encoder"], said)
     saved.save(training.done, training.arrays, said, features=features)
 

@@ -149,12 +149,7 @@ def test_microbatches_give_the_gradients_of_a_step_that_embeds_them_side_by_side
 def test_microbatches_move_no_patch_and_no_view_between_devices():
     mesh = meshes.make(2)
     split = plain(mesh)
-    advance = compiled(
-        mesh,
-        graph=split.graph,
-        **recipe(jnp.float32),
-        microbatches=4,
-    )
+    advance = compiled(mesh, graph=split.graph, **recipe(jnp.float32), microbatches=4)
     patches = jax.ShapeDtypeStruct((16, 24, 24, 3), jnp.uint8)
     program = advance.lower(split.arrays, patches, jax.random.key(0)).compile()
     found = collectives.read(program.as_text())
@@ -205,11 +200,7 @@ def test_views_change_from_step_to_step_through_the_step_number():
 def test_the_state_is_donated():
     mesh = meshes.make(1)
     split = plain(mesh)
-    advance = compiled(
-        mesh,
-        graph=split.graph,
-        **recipe(jnp.float32),
-    )
+    advance = compiled(mesh, graph=split.graph, **recipe(jnp.float32))
     patches = jnp.zeros((4, 24, 24, 3), jnp.uint8)
     advance(split.arrays, patches, jax.random.key(0))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(split.arrays))
